@@ -1,0 +1,91 @@
+//! Keys and values of the BPF maps. Any change here needs a new [`ABI`].
+
+/// Version of everything in this file. Pinned maps of another version are not adopted.
+pub const ABI: u32 = 1;
+
+/// Jails of which one address can be banned by with ends of their own.
+pub const SLOTS: usize = 4;
+
+/// The ports that one or more bans of an address cut off, until one point in time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// Port classes, one bit each; 0 for an unused slot.
+    pub classes: u64,
+    /// Nanoseconds since boot (`CLOCK_BOOTTIME`) at which it ends; [`FOREVER`].
+    pub until: u64,
+}
+
+/// [`Slot::until`] of a ban that does not end.
+pub const FOREVER: u64 = u64::MAX;
+
+/// Value of the ban maps.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ban {
+    /// What is cut off until when.
+    pub slots: [Slot; SLOTS],
+    /// Packets dropped; the kernel adds to it atomically.
+    pub packets: u64,
+    /// Bytes dropped.
+    pub bytes: u64,
+}
+
+/// What the maps are for. Written last, so that half-built maps have ABI 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// [`ABI`].
+    pub abi: u32,
+    /// [`SCOPE_HOST`] or [`SCOPE_ALL`].
+    pub scope: u32,
+    /// The boot in which the ends of the bans count (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: [u8; 16],
+}
+
+/// Drop only packets to this host's own addresses.
+pub const SCOPE_HOST: u32 = 0;
+/// Drop packets to any address.
+pub const SCOPE_ALL: u32 = 1;
+
+/// Packets and bytes of one verdict on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Entries of the port class map: TCP's ports, UDP's, then one for all other protocols.
+pub const PORT_CLASS_ENTRIES: u32 = 2 * 65_536 + 1;
+
+/// Index of everything that is neither TCP nor UDP, or whose port cannot be read.
+pub const OTHER_INDEX: u32 = 2 * 65_536;
+
+/// Index of a TCP (`tcp`) or UDP port in the port class map.
+pub const fn port_index(tcp: bool, port: u16) -> u32 {
+    port as u32 + if tcp { 0 } else { 65_536 }
+}
+
+/// Port classes there can be: distinct (protocols, ports) of the jails.
+pub const MAX_CLASSES: usize = 64;
+
+const _: () = {
+    assert!(size_of::<Slot>() == 16 && size_of::<Ban>() == SLOTS * 16 + 16);
+    assert!(size_of::<Meta>() == 24 && size_of::<Counter>() == 16);
+};
+
+#[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "the only way to say that a type is plain bytes")]
+mod user {
+    // SAFETY: `repr(C)`, made of integers alone, without padding (sizes asserted above).
+    unsafe impl aya::Pod for super::Slot {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Ban {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Meta {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Counter {}
+}

@@ -1,0 +1,9 @@
+//! What guard's kernel half and userspace half must agree on.
+//!
+//! - [`layout`]: keys and values of the maps, and how a port finds its classes;
+//! - [`names`]: names of maps, programs and pins.
+
+#![no_std]
+
+pub mod layout;
+pub mod names;

@@ -1,0 +1,24 @@
+//! Names of maps, programs and pins.
+
+/// `HASH`: IPv4 source (4 bytes, network order) → [`crate::layout::Ban`].
+pub const BANS_V4: &str = "BANS_V4";
+/// `HASH`: IPv6 source (16 bytes, network order) → [`crate::layout::Ban`].
+pub const BANS_V6: &str = "BANS_V6";
+/// `ARRAY`: [`crate::layout::port_index`] → port classes, one bit each (`u64`).
+pub const PORT_CLASSES: &str = "PORT_CLASSES";
+/// `HASH`: own address (16 bytes, IPv4 as `::ffff:a.b.c.d`) → 1 (`u8`).
+pub const OWN_ADDRESSES: &str = "OWN_ADDRESSES";
+/// `ARRAY` of one [`crate::layout::Meta`].
+pub const META: &str = "META";
+/// `PERCPU_ARRAY`: verdict → [`crate::layout::Counter`].
+pub const VERDICTS: &str = "VERDICTS";
+
+/// All maps, in the order in which they are pinned.
+pub const MAPS: [&str; 6] = [BANS_V4, BANS_V6, PORT_CLASSES, OWN_ADDRESSES, META, VERDICTS];
+
+/// The XDP program.
+pub const XDP: &str = "guard_xdp";
+/// The tcx program for interfaces whose frames begin with an Ethernet header.
+pub const TCX_ETHERNET: &str = "guard_tcx";
+/// The tcx program for interfaces whose packets begin with the IP header (tun, WireGuard).
+pub const TCX_IP: &str = "guard_tcx_ip";

@@ -1,0 +1,132 @@
+//! What the engine wants done, in the order in which it must be done.
+//!
+//! The daemon carries them out field by field from the top: **persist → enforce →
+//! report → wake**. If persisting fails, nothing after it happens until it succeeds.
+//! The position of a source is part of what is persisted, in the same transaction as
+//! what the entries before it led to, so no entry counts twice or not at all.
+
+use crate::core::addr::Prefix;
+use crate::core::delta::{Ban, Delta};
+use crate::core::entry::Position;
+use crate::core::failure::Failure;
+use crate::core::jail::JailId;
+use crate::core::reason::Allowed;
+use crate::core::time::Timestamp;
+
+/// What is to be done after one input.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// To be made durable, in one transaction, before anything else.
+    pub persist: Vec<Change>,
+    /// To be made so in the kernel.
+    pub enforce: Vec<Delta>,
+    /// Serial of the ban set after `enforce`.
+    pub serial: u64,
+    /// To be logged.
+    pub report: Vec<Report>,
+    /// To be told to whoever asked; `None` when nobody did.
+    pub outcome: Option<Outcome>,
+    /// When the engine wants [`Input::Tick`](crate::core::input::Input::Tick).
+    pub wake_at: Option<Timestamp>,
+}
+
+/// One change of what is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A failure counts from now on.
+    Count(Failure),
+    /// The stored failures of this source in this jail that are older than this no
+    /// longer count; `None` forgets all of them.
+    Forget {
+        /// The jail.
+        jail: JailId,
+        /// The source.
+        source: Prefix,
+        /// Failures before this time go.
+        before: Option<Timestamp>,
+    },
+    /// A ban is in force; it replaces one of the same jail and source.
+    Ban(Ban),
+    /// A ban is over.
+    Unban {
+        /// The jail.
+        jail: JailId,
+        /// The source.
+        source: Prefix,
+    },
+    /// What a filter remembers of one connection, or that it forgets it.
+    Correlate {
+        /// The jail.
+        jail: JailId,
+        /// The connection (`<F-MLFID>`).
+        key: String,
+        /// The new state in the filter's own encoding, or none.
+        state: Option<String>,
+    },
+    /// Everything that this source logged before this is dealt with.
+    Position(Position),
+}
+
+/// One line for the log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// A filter found a failure.
+    Found(Failure),
+    /// A failure of a source that may not be banned.
+    Ignored {
+        /// The failure.
+        failure: Failure,
+        /// Why it does not count.
+        allowed: Allowed,
+    },
+    /// A ban began.
+    Banned(Ban),
+    /// A ban that was stored is in force again after a start.
+    Restored(Ban),
+    /// Asked to ban what is banned.
+    AlreadyBanned {
+        /// The jail.
+        jail: JailId,
+        /// The source.
+        source: Prefix,
+    },
+    /// A ban ended.
+    Unbanned {
+        /// The jail.
+        jail: JailId,
+        /// The source.
+        source: Prefix,
+    },
+    /// A source could not be tracked, or was given up, because a limit is reached.
+    Evicted {
+        /// The jail.
+        jail: JailId,
+        /// The source whose failures are forgotten.
+        source: Prefix,
+    },
+    /// A `<HOST>` was found only where the client could have written it.
+    Planted {
+        /// The jail.
+        jail: JailId,
+        /// The address that was not banned.
+        source: Prefix,
+    },
+    /// An expression was given up on a line because it took too many steps.
+    StepLimit {
+        /// The jail.
+        jail: JailId,
+        /// Number of the expression in the filter, from 1.
+        expression: usize,
+    },
+}
+
+/// The answer to a change by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Outcome {
+    /// How many bans began or ended.
+    pub changed: usize,
+    /// What was not done, and why.
+    pub refused: Vec<(Prefix, Allowed)>,
+    /// Banned already, or not banned at all.
+    pub unchanged: Vec<Prefix>,
+}

@@ -1,0 +1,43 @@
+//! Everything that can happen to the engine.
+
+use crate::core::addr::Prefix;
+use crate::core::entry::Batch;
+use crate::core::host::HostAddresses;
+use crate::core::jail::JailId;
+use crate::core::time::Span;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A source read entries.
+    Entries(Batch),
+    /// Somebody asks for a change with `guardctl`.
+    Manual(Manual),
+    /// The host's own addresses or gateways are these now.
+    HostAddresses(HostAddresses),
+    /// The time came that the last effects asked to be woken at.
+    Tick,
+}
+
+/// A change by hand.
+#[derive(Clone, Debug)]
+pub enum Manual {
+    /// Ban these.
+    Ban {
+        /// In this jail.
+        jail: JailId,
+        /// Whom.
+        sources: Vec<Prefix>,
+        /// How long: `None` takes the jail's own `bantime`, `Some(None)` is for ever.
+        ban_time: Option<Option<Span>>,
+        /// Overrules the allow-list.
+        force: bool,
+    },
+    /// End bans.
+    Unban {
+        /// In this jail, or in all.
+        jail: Option<JailId>,
+        /// Whom, or everybody.
+        sources: Option<Vec<Prefix>>,
+    },
+}

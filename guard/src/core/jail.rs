@@ -1,0 +1,143 @@
+//! A jail: what it reads, what it looks for, when it bans, and what the ban cuts off.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::core::allow::AllowList;
+use crate::core::filter::Filter;
+use crate::core::ports::Ports;
+use crate::core::time::Span;
+
+/// A jail's name: 1 to 64 of `A-Z a-z 0-9 _ . -`, not beginning with `-` or `.`.
+///
+/// Cheap to copy: names are shared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JailName(Arc<str>);
+
+impl JailName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// When a character or the length is not allowed.
+    pub fn new(name: &str) -> Result<Self, InvalidJailName> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        if name.is_empty()
+            || name.len() > 64
+            || name.starts_with(['-', '.'])
+            || !name.chars().all(allowed)
+        {
+            return Err(InvalidJailName(name.to_owned()));
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JailName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl serde::Serialize for JailName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for JailName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::new(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A name that no jail can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a jail name: 1 to 64 of A-Z a-z 0-9 _ . - are allowed, the first not . or -")]
+pub struct InvalidJailName(String);
+
+/// The place of a started jail in configuration order, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JailId(pub u16);
+
+impl JailId {
+    /// As an index into the list of started jails.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// One jail with all its parameters, ready to run.
+#[derive(Clone, Debug)]
+pub struct Jail {
+    /// Its name.
+    pub name: JailName,
+    /// What its bans cut off.
+    pub ports: Ports,
+    /// Failures within `find_time` that lead to a ban; at least 1.
+    pub max_retry: u32,
+    /// The window in which failures count.
+    pub find_time: Span,
+    /// How long a ban lasts; `None` is for ever.
+    pub ban_time: Option<Span>,
+    /// Sources that its log lines cannot ban.
+    pub allow: AllowList,
+    /// What it looks for.
+    pub filter: Filter,
+    /// Which journal entries it reads.
+    pub journal_match: JournalMatch,
+}
+
+/// Which journal entries a jail reads: an OR of ANDs of ORs, as `journalctl` and
+/// Fail2Ban's `journalmatch` mean it. Without any alternative it accepts every entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct JournalMatch {
+    /// At least one of these must hold.
+    pub alternatives: Vec<Vec<FieldMatch>>,
+}
+
+/// One field and the values of which it must have one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FieldMatch {
+    /// The journal field, such as `_SYSTEMD_UNIT`.
+    pub field: String,
+    /// Accepted values, at least one.
+    pub values: Vec<String>,
+}
+
+/// As Fail2Ban shows it: `FIELD=value FIELD=value + FIELD=value`.
+impl fmt::Display for JournalMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fields) in self.alternatives.iter().enumerate() {
+            let mut separator = if i == 0 { "" } else { " + " };
+            for field in fields {
+                for value in &field.values {
+                    write!(f, "{separator}{}={value}", field.field)?;
+                    separator = " ";
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["sshd", "nginx-http-auth", "a.b_c", "3proxy"] {
+            assert!(JailName::new(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(65);
+        for bad in ["", "-x", ".x", "a b", "a/b", "a\n", long.as_str()] {
+            assert!(JailName::new(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The whole program without I/O: matching, counting, deciding.
+//!
+//! Nothing in here reads a clock, a file or a socket, draws a random number, logs
+//! or knows tokio: time and everything else comes in as a value, and what is to be
+//! done goes out as [`effects::Effects`]. In data-flow order:
+//!
+//! ```text
+//! entry → filter → failure → engine (window, allow, decision) → ledger → delta → effects
+//! ```
+
+pub mod addr;
+pub mod allow;
+pub mod delta;
+pub mod effects;
+pub mod entry;
+pub mod failure;
+pub mod filter;
+pub mod host;
+pub mod input;
+pub mod jail;
+pub mod ports;
+pub mod reason;
+pub mod time;

@@ -1,0 +1,73 @@
+//! Why a source is banned, or was not. Logs, tables and JSON all print from here.
+
+use std::fmt;
+
+use crate::core::addr::Prefix;
+use crate::core::time::Span;
+
+/// Why there is a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Reason {
+    /// The jail's filter found this many failures within its `findtime`.
+    Failures {
+        /// How many.
+        count: u32,
+        /// From the first of them to the last.
+        within: Span,
+    },
+    /// Somebody asked for it with `guardctl ban`.
+    Manual {
+        /// Whether the allow-list was overruled with `--force`.
+        forced: bool,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failures { count: 1, .. } => f.write_str("1 failure"),
+            Self::Failures { count, within } => write!(f, "{count} failures in {within}"),
+            Self::Manual { forced: false } => f.write_str("by hand"),
+            Self::Manual { forced: true } => f.write_str("by hand, forced"),
+        }
+    }
+}
+
+/// Why an address must not be banned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "why", rename_all = "kebab-case")]
+pub enum Allowed {
+    /// Loopback, unspecified, link-local multicast and other addresses that are
+    /// never a remote attacker.
+    Special {
+        /// The range it lies in.
+        range: Prefix,
+    },
+    /// One of this host's own addresses.
+    Own {
+        /// Which.
+        address: Prefix,
+    },
+    /// A default gateway of this host.
+    Gateway {
+        /// Which.
+        address: Prefix,
+    },
+    /// Listed in `ignoreip` of the jail, or in `allow` of `guard.toml`.
+    Listed {
+        /// The entry of the list.
+        entry: Prefix,
+    },
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Special { range } => write!(f, "{range} is never a remote source"),
+            Self::Own { address } => write!(f, "{address} is this host's own address"),
+            Self::Gateway { address } => write!(f, "{address} is this host's gateway"),
+            Self::Listed { entry } => write!(f, "{entry} is on the allow-list (ignoreip)"),
+        }
+    }
+}

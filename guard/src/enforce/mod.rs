@@ -1,0 +1,154 @@
+//! Making the ban set true in the kernel.
+//!
+//! # Contract of every enforcer
+//!
+//! - [`Enforcer::replace`] makes the kernel hold exactly the snapshot, whatever it
+//!   held before, and never lets a source through in between that is banned before and
+//!   after. [`Enforcer::apply`] makes one batch of changes so. Both are idempotent:
+//!   done twice they are as done once, and a change that is already so is no error.
+//! - A batch takes effect as a whole or fails as a whole where the kernel can do that
+//!   (nft); where it cannot (maps), a failure names the first change that is not in
+//!   force, and the caller repairs with `replace`.
+//! - Overlaps: each (jail, source) is a ban of its own. A packet is dropped if any ban
+//!   covers its source and its destination port and has not ended.
+//! - Dropping the enforcer changes nothing in the kernel. What an enforcer leaves
+//!   behind without the agent is told by [`Capabilities`].
+//! - [`Enforcer::held`] reads the kernel, never a copy.
+//! - Nothing here waits for the network or runs a program.
+
+use std::net::IpAddr;
+
+use crate::core::addr::Prefix;
+use crate::core::delta::{Delta, Snapshot};
+use crate::core::host::Host;
+use crate::core::jail::JailName;
+use crate::core::time::Timestamp;
+
+pub mod null;
+
+/// One instant, on the wall clock and on the kernel's own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Wall-clock time.
+    pub wall: Timestamp,
+    /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`).
+    pub boot_nanos: u64,
+}
+
+/// What an enforcer can and cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Capabilities {
+    /// It counts what each ban dropped.
+    pub counts_drops: bool,
+    /// Bans end on time in the kernel without the agent.
+    pub ends_bans: bool,
+    /// Bans hold while the agent is dead.
+    pub survives_agent: bool,
+}
+
+/// One ban that the kernel holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The jail whose ports are cut off.
+    pub jail: JailName,
+    /// Who is banned.
+    pub source: Prefix,
+    /// What it dropped, where the enforcer counts that. Of one source, over all jails.
+    pub dropped: Option<Dropped>,
+}
+
+/// What was dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Dropped {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the Ethernet header on where there is one.
+    pub bytes: u64,
+}
+
+/// How one interface is guarded.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Coverage {
+    /// The interface.
+    pub interface: String,
+    /// `native XDP`, `generic XDP`, `tcx`, `nft`, or `none`.
+    pub means: String,
+    /// Why it is so; for `none`, what to do.
+    pub reason: String,
+}
+
+/// Something that makes bans true.
+pub trait Enforcer: Send {
+    /// `xdp`, `nft` or `null`.
+    fn name(&self) -> &'static str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes the kernel hold exactly `desired`. Bans that ended before `now` are left
+    /// out.
+    ///
+    /// # Errors
+    /// What the kernel refused; some of the change may be in force then.
+    fn replace(&mut self, desired: &Snapshot, now: Moment) -> Result<(), EnforceError>;
+
+    /// Makes changes so, on top of the last `replace`.
+    ///
+    /// # Errors
+    /// What the kernel refused; repair with [`Enforcer::replace`].
+    fn apply(&mut self, deltas: &[Delta], now: Moment) -> Result<(), EnforceError>;
+
+    /// Takes note of the host's addresses and interfaces, and covers new interfaces.
+    ///
+    /// # Errors
+    /// What could not be covered; the others are.
+    fn follow(&mut self, host: &Host) -> Result<(), EnforceError>;
+
+    /// Every ban that the kernel holds at `now`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn held(&mut self, now: Moment) -> Result<Vec<Held>, EnforceError>;
+
+    /// How each interface but loopback is guarded.
+    fn coverage(&self) -> Vec<Coverage>;
+
+    /// Removes every trace from the kernel: bans, programs, tables, pins.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    fn detach(&mut self) -> Result<(), EnforceError>;
+}
+
+/// What the kernel refused.
+#[derive(Debug, thiserror::Error)]
+pub enum EnforceError {
+    /// A system call failed.
+    #[error("{operation}: {cause}")]
+    Kernel {
+        /// What was tried, on what, and if it is known what the user can do.
+        operation: String,
+        /// The kernel's answer.
+        cause: std::io::Error,
+    },
+    /// More bans than the enforcer can hold.
+    #[error("{what} is full: {limit} entries (limits.bans in guard.toml)")]
+    Full {
+        /// Which structure.
+        what: &'static str,
+        /// How many it holds.
+        limit: usize,
+    },
+    /// The enforcer cannot work here.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// An address as the 16-byte key that both families share: IPv4 as `::ffff:a.b.c.d`.
+pub fn mapped_octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}

@@ -1,0 +1,28 @@
+//! guard bans the addresses that a host's logs accuse, in the network driver.
+//!
+//! ```text
+//!  journal ─► source ──Entry──► filter ──Failure──► engine ──Delta──► enforce (xdp | nft)
+//!                                                    │  ▲
+//!                               store (SQLite) ◄─────┘  └───── control ◄── guardctl
+//! ```
+//!
+//! Six words carry it. An [`Entry`](core::entry::Entry) is one log record with its
+//! trusted fields. A [`Failure`](core::failure::Failure) is what a filter finds in it
+//! (Fail2Ban logs it as "Found"). The engine counts failures and decides; a
+//! [`Ban`](core::delta::Ban) carries its [`Reason`](core::reason::Reason), a
+//! [`Delta`](core::delta::Delta) is one change of the ban set. Around the engine,
+//! [`Input`](core::input::Input) is all that can happen to it and
+//! [`Effects`](core::effects::Effects) all that it wants done. Everything else keeps
+//! Fail2Ban's terms.
+//!
+//! # Layers
+//!
+//! `core` → `config` → {`source`, `store`, `enforce`, `control`, `host`} (these never
+//! import each other) → {`daemon`, `cli`} → the binary. `cargo xtask check` checks it.
+
+#![deny(unsafe_code)]
+
+pub mod core;
+
+#[cfg(feature = "agent")]
+pub mod enforce;
