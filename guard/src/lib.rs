@@ -25,4 +25,6 @@
 pub mod core;
 
 #[cfg(feature = "agent")]
+pub mod control;
+#[cfg(feature = "agent")]
 pub mod enforce;
