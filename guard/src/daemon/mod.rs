@@ -13,3 +13,4 @@ pub mod log;
 pub mod perform;
 pub mod report;
 pub mod run;
+pub mod stored;
