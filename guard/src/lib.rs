@@ -28,3 +28,5 @@ pub mod core;
 pub mod control;
 #[cfg(feature = "agent")]
 pub mod enforce;
+#[cfg(feature = "agent")]
+pub mod store;
