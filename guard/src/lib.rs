@@ -29,4 +29,6 @@ pub mod control;
 #[cfg(feature = "agent")]
 pub mod enforce;
 #[cfg(feature = "agent")]
+pub mod host;
+#[cfg(feature = "agent")]
 pub mod store;
