@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::control::protocol::{BanRow, BanTime, JailStatus, Request, Response, Status};
 use crate::core::addr::Prefix;
@@ -15,6 +15,7 @@ use crate::core::input::Manual;
 use crate::core::jail::JailName;
 use crate::daemon::enforcing::Picture;
 use crate::daemon::perform::{Performer, Total};
+use crate::source::journal::Counters;
 
 /// Facts about the agent that neither engine nor enforcer know.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +24,8 @@ pub struct Background {
     pub backend_reason: String,
     /// Problems of the configuration, in words.
     pub problems: Vec<String>,
-    /// Journal entries that claimed to be of a daemon and were not.
-    pub forged_entries: Arc<AtomicU64>,
+    /// What happened in the journal.
+    pub journal: Arc<Counters>,
 }
 
 /// What of a jail goes into its status, but for the kernel's half.
@@ -55,7 +56,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
         problems.push(format!("{full} bans were not made: limits.bans is reached"));
     }
     let backend_reason = performer.background.backend_reason.clone();
-    let forged_entries = performer.background.forged_entries.load(Ordering::Relaxed);
+    let forged_entries = performer.background.journal.forged.load(Ordering::Relaxed);
     let wanted = wanted(performer);
     move |picture: &Picture| {
         let held = held_by_jail(picture);

@@ -100,7 +100,7 @@ impl Performer {
                 biased;
                 command = commands.recv() => match command {
                     Some(command) => wake_at = self.obey(command, stuck).or(wake_at),
-                    None => return,
+                    None => break,
                 },
                 batch = batches.recv(), if sources_live && !stuck => match batch {
                     Some(batch) => wake_at = self.handle(Input::Entries(batch), None),
@@ -114,6 +114,12 @@ impl Performer {
                     }
                 }
             }
+        }
+        // Told to stop: what was read already is dealt with, unless the store refuses.
+        while self.waiting.is_empty()
+            && let Some(batch) = batches.recv().await
+        {
+            self.handle(Input::Entries(batch), None);
         }
     }
 

@@ -6,23 +6,23 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::config::agent::Settings;
 use crate::config::{self, Loaded};
 use crate::control::protocol::Response;
 use crate::control::server::{Bounds, Server};
-use crate::core::addr::Prefix;
 use crate::core::effects::Effects;
 use crate::core::engine::Engine;
-use crate::core::entry::Position;
-use crate::core::jail::JailName;
+use crate::core::entry::Batch;
+use crate::core::jail::{JailId, JailName, JournalMatch};
 use crate::core::time::Span;
 use crate::daemon::answer::Background;
 use crate::daemon::enforcing::{self, Job};
@@ -31,7 +31,7 @@ use crate::daemon::stored::{self, Recalled};
 use crate::daemon::{backend, log, report};
 use crate::enforce::Moment;
 use crate::host;
-use crate::source::journal;
+use crate::source::journal::{self, Counters, Options, Place, Start};
 use crate::store::Store;
 
 /// What the command line adds to the configuration.
@@ -88,12 +88,17 @@ async fn agent(
     let mut watch = host::Watch::open().map_err(broken)?;
     let seen = host::read().map_err(broken)?;
     let mut store = Store::open(&settings.store()).map_err(broken)?;
-    let Recalled { stored, totals, position } =
+    let Recalled { stored, totals, positions } =
         stored::recall(&mut store, &loaded.jails).map_err(broken)?;
 
     let names: Vec<JailName> = loaded.jails.iter().map(|jail| jail.name.clone()).collect();
-    let subscriptions = journal::subscriptions(&loaded.jails);
     let longest = loaded.jails.iter().map(|jail| jail.find_time).max().unwrap_or(Span::ZERO);
+    let place = options.journal_directory.map_or(Place::System, Place::Directory);
+    let source = place.source();
+    let start = positions
+        .into_iter()
+        .find(|position| position.source == source)
+        .map_or_else(|| Start::Since(now().wall - longest), Start::After);
     let (engine, effects) = Engine::restore(
         loaded.jails,
         settings.allow.clone(),
@@ -122,12 +127,14 @@ async fn agent(
     let (commands, inbox) = mpsc::unbounded_channel();
     let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
     let (jobs, job_inbox) = std::sync::mpsc::channel();
-    let counters = journal::Counters::default();
+    let counters = Arc::new(Counters::default());
     let background = Background {
         backend_reason,
         problems: loaded.diagnostics.iter().map(ToString::to_string).collect(),
-        forged_entries: counters.forged.clone(),
+        journal: Arc::clone(&counters),
     };
+    let subscriptions: Vec<(JailId, JournalMatch)> =
+        engine.jails().map(|(id, jail)| (id, jail.journal_match.clone())).collect();
     let enforcing = {
         let (names, commands) = (names.clone(), commands.downgrade());
         spawn("enforcer", move || enforcing::work(enforcer, &names, &job_inbox, &commands, now))?
@@ -139,18 +146,8 @@ async fn agent(
         };
         spawn("engine", move || perform(performer, inbox, batch_inbox))?
     };
-    let start = position.map_or_else(
-        || journal::Start::Since(now().wall - longest),
-        journal::Start::After,
-    );
-    let reader = journal::spawn(journal::Options {
-        directory: options.journal_directory,
-        subscriptions,
-        start,
-        batches,
-        counters,
-    })
-    .map_err(broken)?;
+    let options = Options { place, subscriptions, start };
+    let reader = journal::spawn(options, batches, counters).map_err(broken)?;
 
     notify(&[NotifyState::Ready]);
     let answer = {
@@ -176,9 +173,15 @@ async fn agent(
     drop(server);
     reader.stop();
     drop(commands);
-    for thread in [performing, enforcing] {
-        let _ = timeout(STOP_PATIENCE, tokio::task::spawn_blocking(|| thread.join())).await;
-    }
+    // What is not done in time is done again at the next start.
+    let ended = tokio::task::spawn_blocking(move || {
+        reader.join();
+        for thread in [performing, enforcing] {
+            // A panic has aborted the process.
+            let _ = thread.join();
+        }
+    });
+    let _ = timeout(STOP_PATIENCE, ended).await;
     Ok(())
 }
 
@@ -191,7 +194,7 @@ pub fn now() -> Moment {
 fn perform(
     performer: Performer,
     commands: mpsc::UnboundedReceiver<Command>,
-    batches: mpsc::Receiver<crate::core::entry::Batch>,
+    batches: mpsc::Receiver<Batch>,
 ) {
     match tokio::runtime::Builder::new_current_thread().enable_time().build() {
         Ok(runtime) => runtime.block_on(performer.work(commands, batches)),

@@ -17,8 +17,8 @@ pub struct Recalled {
     pub stored: Stored,
     /// Totals of the started jails, by [`JailId`].
     pub totals: Vec<Total>,
-    /// Where the journal was read up to.
-    pub position: Option<Position>,
+    /// Where each source was read up to.
+    pub positions: Vec<Position>,
 }
 
 /// Reads the store. What belongs to jails that are not started stays in it.
@@ -56,6 +56,6 @@ pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError>
                 .collect(),
         },
         totals: by_jail,
-        position: positions.into_iter().find(|position| position.source == "journal"),
+        positions,
     })
 }
