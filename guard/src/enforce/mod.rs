@@ -24,6 +24,7 @@ use crate::core::host::Host;
 use crate::core::jail::JailName;
 use crate::core::time::Timestamp;
 
+pub mod nft;
 pub mod null;
 
 /// One instant, on the wall clock and on the kernel's own clock.
