@@ -199,3 +199,76 @@ pub(super) struct Transaction {
     /// The number of the frame: errors of the whole carry it.
     pub(super) framed: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::enforce::nft::rule::Family;
+    use crate::enforce::nft::wire::{Message, Messages};
+
+    fn addresses(count: u32) -> Vec<IpAddr> {
+        (0..count).map(|number| Ipv4Addr::from(number).into()).collect()
+    }
+
+    fn messages(transaction: &Transaction) -> Vec<Message<'_>> {
+        Messages(&transaction.bytes).collect()
+    }
+
+    #[test]
+    fn a_batch_is_one_transaction_and_its_last_message_is_acknowledged() {
+        let mut batch = Batch::new(10);
+        batch.create_table();
+        batch.add(Family::V4, "addr-set-sshd", &addresses(10_000));
+        let transactions = batch.transactions(usize::MAX, Some(7));
+        assert_eq!(transactions.len(), 1);
+        let messages = messages(&transactions[0]);
+        let sequences: Vec<_> = messages.iter().map(|message| message.sequence).collect();
+        // Ten thousand elements of 16 bytes do not fit into two attributes.
+        assert_eq!(sequences, [14, 10, 11, 12, 13, 14]);
+        assert_eq!(messages[0].attributes().number(BATCH_GENERATION), Some(7));
+        let asked: Vec<_> = messages.iter().map(|message| message.flags & NLM_F_ACK != 0).collect();
+        assert_eq!(asked, [false, false, false, false, true, false]);
+        assert_eq!((transactions[0].acknowledged, transactions[0].framed), (13, 14));
+        assert_eq!(batch.subject(10), Some("create table f2b-table"));
+        assert_eq!(batch.subject(13), Some("add 0.0.31.254 and 1809 more to set addr-set-sshd"));
+        assert_eq!((batch.subject(9), batch.subject(14)), (None, None));
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_in_parts_and_what_belongs_together_stays() {
+        let mut batch = Batch::new(1);
+        batch.create_table();
+        batch.create_chain();
+        batch.create_set(Family::V4, "addr-set-sshd");
+        batch.join();
+        batch.add(Family::V4, "addr-set-sshd", &addresses(5_000));
+        batch.ensure_removed(Family::V4, "addr-set-sshd", &addresses(1));
+        let whole = batch.length();
+        for limit in [1, 1_000, 70_000, whole] {
+            let transactions = batch.transactions(limit, Some(1));
+            let mut seen = Vec::new();
+            for (index, transaction) in transactions.iter().enumerate() {
+                let messages = messages(transaction);
+                let (first, last) = (messages[0], messages[messages.len() - 1]);
+                assert_eq!((first.kind, last.kind), (BATCH_BEGIN, BATCH_END));
+                let generation = first.attributes().number(BATCH_GENERATION);
+                assert_eq!(generation.is_some(), index == 0);
+                let inner = &messages[1..messages.len() - 1];
+                let asked = inner.iter().rposition(|message| message.flags & NLM_F_ACK != 0);
+                assert_eq!(asked, Some(inner.len() - 1));
+                assert_eq!(inner[inner.len() - 1].sequence, transaction.acknowledged);
+                seen.push(inner.iter().map(|message| message.sequence).collect::<Vec<_>>());
+            }
+            assert_eq!(seen.concat(), [1, 2, 3, 4, 5, 6, 7]);
+            for together in [[1, 2, 3].as_slice(), &[6, 7]] {
+                assert!(seen.iter().any(|part| together.iter().all(|one| part.contains(one))));
+            }
+            let within = |transaction: &Transaction| transaction.bytes.len() <= limit;
+            assert!(limit < 70_000 || transactions.iter().all(within), "limit {limit}");
+        }
+        assert_eq!(batch.transactions(whole + FRAME, None).len(), 1);
+        assert!(Batch::new(1).transactions(usize::MAX, None).is_empty());
+    }
+}

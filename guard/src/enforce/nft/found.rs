@@ -268,3 +268,73 @@ fn absent_is_none(read: Result<(), Refusal>) -> Result<Option<()>, Refusal> {
         other => other.map(Some),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::ports::{Ports, Protocols};
+    use crate::enforce::nft::batch::Batch;
+    use crate::enforce::nft::wire::Messages;
+
+    /// A chain, a set with elements, and a rule with its anonymous set: the kernel lists
+    /// objects in the form in which they are made.
+    fn listed() -> (Vec<u8>, Rule) {
+        let ports = Ports::new(Protocols::Tcp, [80..=80, 8000..=8010]);
+        let rule = Rule::of_jail("web", &ports, Family::V6).remove(0);
+        let mut batch = Batch::new(1);
+        batch.create_chain();
+        batch.create_set(Family::V6, "addr6-set-web");
+        let addresses = ["2001:db8::1", "2001:db8::2"].map(|text| text.parse().expect("v6"));
+        batch.add(Family::V6, "addr6-set-web", &addresses);
+        batch.append_rule(&rule);
+        let frame = batch.transactions(usize::MAX, None).remove(0);
+        (frame.bytes, rule)
+    }
+
+    /// Reads whatever each message could be.
+    fn read_all(bytes: &[u8]) -> (bool, Vec<Option<Family>>, Vec<IpAddr>, Vec<Rule>) {
+        let messages = || Messages(bytes).map(|message| message.attributes());
+        let elements = || {
+            let lists = messages().filter_map(|message| message.nested(3));
+            lists.flatten().map(|(_, element)| Attributes(element))
+        };
+        let members = elements().filter_map(member).filter(|member| member.key.len() == 2);
+        let anonymous: AnonymousSets = [("__set%d".to_owned(), members.collect())].into();
+        (
+            messages().any(hooked_as_ours),
+            Messages(bytes).filter_map(|message| Some(set(message)?.2)).collect(),
+            elements().filter_map(address).collect(),
+            messages().filter_map(|message| decode_rule(message, &anonymous)).collect(),
+        )
+    }
+
+    #[test]
+    fn what_we_make_is_recognised() {
+        let (bytes, rule) = listed();
+        let (ours, sets, addresses, rules) = read_all(&bytes);
+        assert!(ours);
+        // The named set, and the anonymous one that is none of addresses.
+        assert_eq!(sets, [Some(Family::V6), None]);
+        assert_eq!(addresses.len(), 2);
+        assert_eq!(rules, [rule]);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_lists_are_read_without_panic(
+            flips in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 1..4),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let (mut bytes, _) = listed();
+            for (at, flip) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= flip;
+            }
+            read_all(&bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            read_all(&bytes);
+        }
+    }
+}
