@@ -23,6 +23,7 @@ pub use crate::core::enforced::{Capabilities, Coverage, Dropped, Held};
 use crate::core::host::Host;
 use crate::core::time::Timestamp;
 
+pub mod nft;
 pub mod null;
 
 /// One instant, on the wall clock and on the kernel's own clock.

@@ -1,0 +1,69 @@
+//! Every enforcer against one contract, in network namespaces of its own; and what is
+//! particular to the nft one. This takes root.
+//!
+//! To add an enforcer, add a line like those at the end of the macro: what opens it,
+//! called anew for each test and again for each reopening within one.
+
+mod conformance;
+mod live;
+mod nft;
+mod world;
+
+use guard::enforce::Enforcer;
+use guard::enforce::nft::Nft;
+use guard::enforce::null::Null;
+
+/// The contract for one enforcer, and what it does to packets if it bans at all.
+macro_rules! conforms {
+    ($name:ident, $open:expr, live: $live:literal) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn done_twice_is_done_once() {
+                conformance::done_twice_is_done_once($open);
+            }
+
+            #[test]
+            fn any_state_is_reached_from_any_other() {
+                conformance::any_state_is_reached_from_any_other($open);
+            }
+
+            #[test]
+            fn what_ended_is_left_out() {
+                conformance::what_ended_is_left_out($open);
+            }
+
+            #[test]
+            fn what_survives_is_as_declared() {
+                conformance::what_survives_is_as_declared($open);
+            }
+
+            #[test]
+            fn detaching_leaves_nothing() {
+                conformance::detaching_leaves_nothing($open);
+            }
+
+            #[test]
+            fn packets_meet_the_bans() {
+                if $live {
+                    live::packets_meet_the_bans($open);
+                } else {
+                    live::packets_meet_no_bans($open);
+                }
+            }
+        }
+    };
+}
+
+fn open_null() -> Box<dyn Enforcer> {
+    Box::new(Null::default())
+}
+
+fn open_nft() -> Box<dyn Enforcer> {
+    Box::new(Nft::open().expect("open nf_tables"))
+}
+
+conforms!(null_conforms, open_null, live: false);
+conforms!(nft_conforms, open_nft, live: true);
+// Here: conforms!(xdp_conforms, open_xdp, live: true);
