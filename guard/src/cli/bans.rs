@@ -1,0 +1,56 @@
+//! `guardctl bans list`: who is banned, as the kernel holds it.
+
+use crate::cli::{Context, Failure, output};
+use crate::control::protocol::{BanRow, Request, Response};
+use crate::core::jail::JailName;
+use crate::daemon::report::local;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// List the bans, of all jails or of one.
+    List {
+        /// Only this jail's.
+        jail: Option<String>,
+    },
+}
+
+pub(super) fn bans(context: &Context, verb: &Verb) -> Result<(), Failure> {
+    let Verb::List { jail } = verb;
+    let only = jail
+        .as_deref()
+        .map(|name| JailName::new(name).map_err(|error| Failure::NotDone(error.to_string())))
+        .transpose()?;
+    let Response::Bans(mut rows) = context.ask(&Request::Bans)? else {
+        return Err(Failure::NotDone("the agent answered something else".to_owned()));
+    };
+    rows.retain(|row| only.as_ref().is_none_or(|name| *name == row.jail));
+    if context.json {
+        return output::json(&rows);
+    }
+    let lines: Vec<Vec<String>> = rows.iter().map(line).collect();
+    let header = ["JAIL", "ADDRESS", "SINCE", "UNTIL", "DROPPED", "REASON"];
+    output::print(&output::table(&header, &lines))?;
+    let missing = rows.iter().filter(|row| !row.enforced).count();
+    if missing > 0 {
+        output::talk(&format!(
+            "warning: {missing} of these are not in the kernel; `guardctl status` says why"
+        ));
+    }
+    Ok(())
+}
+
+fn line(row: &BanRow) -> Vec<String> {
+    let dropped = match (row.enforced, row.dropped) {
+        (false, _) => "NOT ENFORCED".to_owned(),
+        (true, None) => "-".to_owned(),
+        (true, Some(dropped)) => dropped.packets.to_string(),
+    };
+    vec![
+        row.jail.to_string(),
+        row.address.to_string(),
+        local(row.since),
+        row.until.map_or_else(|| "never ends".to_owned(), local),
+        dropped,
+        row.reason.to_string(),
+    ]
+}

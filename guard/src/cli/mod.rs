@@ -1,0 +1,179 @@
+//! The command line: `guardctl VERB`, one file a verb.
+//!
+//! stdout is data, stderr is talk. Exit codes: 0 done, 1 not done (stderr says why),
+//! 2 wrong usage, 3 the agent is not running, 78 the configuration is wrong.
+
+mod bans;
+mod offline;
+mod orders;
+mod output;
+mod probe;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::agent::{Backend, Settings};
+use crate::control::client::{self, ClientError};
+use crate::control::protocol::{Request, Response};
+use crate::daemon::run::{self, RunOptions};
+
+/// Where the agent's configuration is, unless `--config` says otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/guard/guard.toml";
+
+/// Bans the addresses that this host's logs accuse, in the network driver.
+#[derive(Debug, Parser)]
+#[command(
+    name = "guardctl",
+    version,
+    after_help = "Examples:\n  \
+        guardctl status sshd              how is the jail sshd?\n  \
+        guardctl bans list                who is banned, since when, why, what was dropped\n  \
+        guardctl unban sshd 10.3.0.1      let 10.3.0.1 in again\n  \
+        guardctl unban --all              let everybody in again, even without the agent\n  \
+        guardctl --backend nft            run the agent on nftables\n\n\
+        Exit codes: 0 done, 1 not done, 2 wrong usage, 3 the agent is not running,\n\
+        78 the configuration is wrong."
+)]
+struct Arguments {
+    /// The agent's configuration.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What enforces the bans, whatever the configuration says. Without a verb: run the
+    /// agent on it.
+    #[arg(long, global = true, value_enum)]
+    backend: Option<BackendName>,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum BackendName {
+    /// XDP and tcx where possible, else nftables.
+    Auto,
+    /// BPF programs in the network drivers.
+    Xdp,
+    /// nftables, with Fail2Ban's table.
+    Nft,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the agent in the foreground.
+    Run(RunArguments),
+    /// Show the jails, or one jail, as Fail2Ban shows them.
+    Status(status::Arguments),
+    /// Show bans.
+    Bans {
+        #[command(subcommand)]
+        what: bans::Verb,
+    },
+    /// Ban addresses in a jail.
+    Ban(orders::BanArguments),
+    /// Lift bans; works without the agent too.
+    Unban(orders::UnbanArguments),
+    /// Show what each interface can do, and what would be chosen.
+    Probe,
+}
+
+/// Arguments of `guardctl run`.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct RunArguments {
+    /// Read the journal files in this directory instead of the system's journal.
+    #[arg(long, value_name = "DIR")]
+    journal_directory: Option<PathBuf>,
+}
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    NotDone(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{0}")]
+    Configuration(String),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::NotDone(_) => 1,
+            Self::Client(ClientError::NotRunning(_)) => 3,
+            Self::Client(_) => 1,
+            Self::Configuration(_) => 78,
+        }
+    }
+}
+
+/// What every verb needs.
+#[derive(Debug)]
+struct Context {
+    settings: Settings,
+    json: bool,
+}
+
+impl Context {
+    fn ask(&self, request: &Request) -> Result<Response, Failure> {
+        match client::ask(&self.settings.socket, request)? {
+            Response::Error(error) => Err(Failure::NotDone(error)),
+            response => Ok(response),
+        }
+    }
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match carry_out(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::talk(&format!("error: {failure}"));
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn carry_out(arguments: Arguments) -> Result<(), Failure> {
+    let verb = match (arguments.verb, arguments.backend) {
+        (Some(verb), _) => verb,
+        (None, Some(_)) => Verb::Run(RunArguments::default()),
+        (None, None) => {
+            // Printing help to a closed pipe is nobody's problem.
+            let _ = Arguments::command().print_help();
+            return Ok(());
+        }
+    };
+    let mut settings = match &arguments.config {
+        Some(path) => Settings::load(path),
+        None => Settings::load_default(DEFAULT_CONFIG.as_ref()),
+    }
+    .map_err(|problems| Failure::Configuration(problems.to_string()))?;
+    if let Some(backend) = arguments.backend {
+        settings.backend = match backend {
+            BackendName::Auto => Backend::Auto,
+            BackendName::Xdp => Backend::Xdp,
+            BackendName::Nft => Backend::Nft,
+        };
+    }
+    let context = Context { settings, json: arguments.json };
+    match verb {
+        Verb::Run(run) => {
+            let options = RunOptions { journal_directory: run.journal_directory };
+            run::run(&context.settings, options).map_err(|error| match error {
+                run::RunError::Configuration(text) => Failure::Configuration(text),
+                other => Failure::NotDone(other.to_string()),
+            })
+        }
+        Verb::Status(arguments) => status::status(&context, &arguments),
+        Verb::Bans { what } => bans::bans(&context, &what),
+        Verb::Ban(arguments) => orders::ban(&context, arguments),
+        Verb::Unban(arguments) => orders::unban(&context, arguments),
+        Verb::Probe => probe::probe(&context),
+    }
+}

@@ -1,0 +1,133 @@
+//! `guardctl ban` and `guardctl unban`: print how many bans began or ended.
+
+use std::io::Read;
+
+use crate::cli::{Context, Failure, offline, output};
+use crate::config::time::parse_ban_time;
+use crate::control::client::ClientError;
+use crate::control::protocol::{BanTime, Request, Response};
+use crate::core::addr::Prefix;
+use crate::core::effects::Outcome;
+use crate::core::jail::JailName;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BanArguments {
+    /// The jail whose ports are cut off.
+    jail: String,
+    /// Addresses to ban; `-` reads them from standard input, separated by white space.
+    #[arg(required = true, value_name = "ADDR")]
+    addresses: Vec<String>,
+    /// How long, as in `bantime`: 600, 1h 30m, 2d, or -1 for ever.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    time: Option<String>,
+    /// Ban even what is on an allow-list or is this host's own address. This can lock
+    /// you out.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct UnbanArguments {
+    /// The jail, and the addresses to let in again; with --all only addresses.
+    #[arg(value_name = "JAIL ADDR", required_unless_present = "all")]
+    words: Vec<String>,
+    /// In all jails; without an address: everybody.
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn ban(context: &Context, arguments: BanArguments) -> Result<(), Failure> {
+    let ban_time = match &arguments.time {
+        None => None,
+        Some(text) => Some(match parse_ban_time(text).map_err(not_done)? {
+            Some(span) => BanTime::For(span),
+            None => BanTime::Forever,
+        }),
+    };
+    let request = Request::Ban {
+        jail: jail(&arguments.jail)?,
+        sources: sources(&arguments.addresses)?,
+        ban_time,
+        force: arguments.force,
+    };
+    let Response::Done(outcome) = context.ask(&request)? else {
+        return Err(Failure::NotDone("the agent answered something else".to_owned()));
+    };
+    tell(context, &outcome, "already banned")
+}
+
+pub(super) fn unban(context: &Context, arguments: UnbanArguments) -> Result<(), Failure> {
+    let request = if arguments.all {
+        let sources = match arguments.words.as_slice() {
+            [] => None,
+            words => Some(sources(words)?),
+        };
+        Request::Unban { jail: None, sources }
+    } else {
+        match arguments.words.as_slice() {
+            [name, addresses @ ..] if !addresses.is_empty() => {
+                Request::Unban { jail: Some(jail(name)?), sources: Some(sources(addresses)?) }
+            }
+            _ => {
+                return Err(Failure::NotDone(
+                    "which addresses? `guardctl unban JAIL ADDR…`, or `guardctl unban --all`"
+                        .to_owned(),
+                ));
+            }
+        }
+    };
+    let outcome = match (context.ask(&request), request) {
+        (Ok(Response::Done(outcome)), _) => outcome,
+        (
+            Err(Failure::Client(ClientError::NotRunning(_))),
+            Request::Unban { jail, sources },
+        ) => {
+            output::talk("the agent is not running: working on the store and the kernel directly");
+            offline::unban(&context.settings, jail.as_ref(), sources.as_deref())?
+        }
+        (Ok(_), _) => {
+            return Err(Failure::NotDone("the agent answered something else".to_owned()));
+        }
+        (Err(failure), _) => return Err(failure),
+    };
+    tell(context, &outcome, "not banned")
+}
+
+fn tell(context: &Context, outcome: &Outcome, unchanged: &str) -> Result<(), Failure> {
+    if context.json {
+        output::json(outcome)?;
+    } else {
+        output::print(&format!("{}\n", outcome.changed))?;
+        for source in &outcome.unchanged {
+            output::talk(&format!("{source} is {unchanged}"));
+        }
+    }
+    if outcome.refused.is_empty() {
+        return Ok(());
+    }
+    let refused: Vec<String> = outcome
+        .refused
+        .iter()
+        .map(|(source, allowed)| format!("{source} is not banned: {allowed}"))
+        .collect();
+    Err(Failure::NotDone(format!("{}; --force bans it all the same", refused.join("\n"))))
+}
+
+fn jail(name: &str) -> Result<JailName, Failure> {
+    JailName::new(name).map_err(not_done)
+}
+
+fn sources(words: &[String]) -> Result<Vec<Prefix>, Failure> {
+    let mut text = String::new();
+    if words.iter().any(|word| word == "-") {
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|error| Failure::NotDone(format!("reading standard input: {error}")))?;
+    }
+    let named = words.iter().map(String::as_str).filter(|word| *word != "-");
+    named.chain(text.split_whitespace()).map(|word| word.parse().map_err(not_done)).collect()
+}
+
+fn not_done(error: impl std::fmt::Display) -> Failure {
+    Failure::NotDone(error.to_string())
+}

@@ -1,0 +1,60 @@
+//! Text and JSON on stdout, talk on stderr.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::cli::Failure;
+
+/// Prints data. Whoever closes the pipe early has read enough.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::NotDone(format!("writing to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints data as JSON, indented.
+pub(super) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::NotDone(format!("writing JSON: {error}")))?;
+    text.push('\n');
+    print(&text)
+}
+
+/// Says something to the person.
+pub(super) fn talk(text: &str) {
+    // Nowhere else to say it.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Lays out rows in columns, two spaces apart, without spaces at line ends.
+pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let header: Vec<String> = header.iter().map(|&text| text.to_owned()).collect();
+    let lines = || std::iter::once(&header).chain(rows);
+    let width = |column: usize| {
+        lines().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..header.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in lines() {
+        let padded: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        text.push_str(padded.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = vec![vec!["sshd".to_owned(), "10.3.0.1".to_owned()], vec!["x".to_owned(), String::new()]];
+        assert_eq!(table(&["JAIL", "ADDRESS"], &rows), "JAIL  ADDRESS\nsshd  10.3.0.1\nx\n");
+    }
+}

@@ -1,0 +1,1 @@
+//! `guardctl probe`: what each interface can do, and what would be chosen.

@@ -1,0 +1,97 @@
+//! `guardctl status [JAIL]`: Fail2Ban's tree, with what is wrong on stderr.
+
+use std::fmt::Write;
+
+use crate::cli::{Context, Failure, output};
+use crate::control::protocol::{JailStatus, Request, Response, Status};
+use crate::core::addr::Prefix;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The jail; all jails' names if absent.
+    jail: Option<String>,
+}
+
+pub(super) fn status(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
+    let Response::Status(status) = context.ask(&Request::Status)? else {
+        return Err(Failure::NotDone("the agent answered something else".to_owned()));
+    };
+    let jail = match &arguments.jail {
+        None => None,
+        Some(name) => Some(status.jails.iter().find(|jail| jail.name.as_str() == name).ok_or_else(
+            || Failure::NotDone(format!("Sorry but the jail '{name}' does not exist")),
+        )?),
+    };
+    if context.json {
+        return match jail {
+            Some(jail) => output::json(jail),
+            None => output::json(&status),
+        };
+    }
+    output::print(&jail.map_or_else(|| overview(&status), one_jail))?;
+    for problem in problems(&status) {
+        output::talk(&format!("warning: {problem}"));
+    }
+    Ok(())
+}
+
+fn overview(status: &Status) -> String {
+    let mut names: Vec<&str> = status.jails.iter().map(|jail| jail.name.as_str()).collect();
+    names.sort_unstable();
+    format!(
+        "Status\n|- Number of jail:\t{}\n`- Jail list:\t{}\n",
+        status.jails.len(),
+        names.join(", ")
+    )
+}
+
+fn one_jail(jail: &JailStatus) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write!(
+        text,
+        "Status for the jail: {}\n\
+         |- Filter\n\
+         |  |- Currently failed:\t{}\n\
+         |  |- Total failed:\t{}\n\
+         |  `- Journal matches:\t{}\n\
+         `- Actions\n   \
+            |- Currently banned:\t{}\n   \
+            |- Total banned:\t{}\n   \
+            `- Banned IP list:\t{}\n",
+        jail.name,
+        jail.currently_failed,
+        jail.total_failed,
+        jail.journal_matches,
+        jail.banned.len(),
+        jail.total_banned,
+        jail.banned.iter().map(Prefix::to_string).collect::<Vec<_>>().join(" "),
+    );
+    text
+}
+
+fn problems(status: &Status) -> Vec<String> {
+    let mut problems = status.problems.clone();
+    for interface in status.interfaces.iter().filter(|interface| interface.means == "none") {
+        problems.push(format!(
+            "{} is not guarded: whoever comes in there is not stopped by a ban ({})",
+            interface.interface, interface.reason
+        ));
+    }
+    for jail in &status.jails {
+        if !jail.not_enforced.is_empty() {
+            problems.push(format!(
+                "{} bans of {} are not in the kernel (`guardctl bans list` shows which)",
+                jail.not_enforced.len(),
+                jail.name
+            ));
+        }
+        if jail.evicted > 0 {
+            problems.push(format!(
+                "{} sources of {} were forgotten: limits.tracked-sources is reached",
+                jail.evicted, jail.name
+            ));
+        }
+    }
+    problems
+}

@@ -1,0 +1,63 @@
+//! `guardctl`'s side of the socket.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::control::protocol::{Request, Response};
+
+/// How long an answer may take: a hundred thousand bans must be stored and enforced.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("the agent is not running (no answer at {0}); start it with `systemctl start guard`")]
+    NotRunning(PathBuf),
+    /// The socket is there, but not for this user.
+    #[error("not allowed to talk to the agent at {0}: be root or in the group guard")]
+    NotAllowed(PathBuf),
+    /// The conversation broke off.
+    #[error("talking to the agent at {path}: {cause}")]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        cause: io::Error,
+    },
+}
+
+/// Asks the agent one thing.
+///
+/// # Errors
+/// When there is no agent, no permission, or no proper answer.
+pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
+    let stream = UnixStream::connect(socket).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::NotRunning(socket.to_owned())
+        }
+        io::ErrorKind::PermissionDenied => ClientError::NotAllowed(socket.to_owned()),
+        _ => ClientError::Broken { path: socket.to_owned(), cause },
+    })?;
+    converse(stream, request)
+        .map_err(|cause| ClientError::Broken { path: socket.to_owned(), cause })
+}
+
+fn converse(stream: UnixStream, request: &Request) -> io::Result<Response> {
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+    let mut text = serde_json::to_vec(request)?;
+    text.push(b'\n');
+    (&stream).write_all(&text)?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the agent closed the connection; its log tells why",
+        ));
+    }
+    Ok(serde_json::from_str(&answer)?)
+}

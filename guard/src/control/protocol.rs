@@ -1,0 +1,160 @@
+//! What `guardctl` asks and the agent answers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::addr::Prefix;
+use crate::core::effects::Outcome;
+use crate::core::enforced::{Capabilities, Coverage, Dropped};
+use crate::core::jail::JailName;
+use crate::core::reason::Reason;
+use crate::core::time::{Span, Timestamp};
+
+/// One question or order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How is the agent, and which jails are there?
+    Status,
+    /// Which bans are there?
+    Bans,
+    /// Ban these.
+    #[serde(rename_all = "kebab-case")]
+    Ban {
+        /// In this jail.
+        jail: JailName,
+        /// Whom.
+        sources: Vec<Prefix>,
+        /// How long, if not as long as the jail says.
+        #[serde(default)]
+        ban_time: Option<BanTime>,
+        /// Overrule the allow-list.
+        #[serde(default)]
+        force: bool,
+    },
+    /// End bans.
+    Unban {
+        /// In this jail; in all if absent.
+        #[serde(default)]
+        jail: Option<JailName>,
+        /// Whose; everybody's if absent.
+        #[serde(default)]
+        sources: Option<Vec<Prefix>>,
+    },
+}
+
+/// How long a ban made by hand lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BanTime {
+    /// This long, in microseconds.
+    For(Span),
+    /// Until it is lifted.
+    Forever,
+}
+
+/// The agent's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Bans`].
+    Bans(Vec<BanRow>),
+    /// To [`Request::Ban`] and [`Request::Unban`]: done, in the store and the kernel.
+    Done(Outcome),
+    /// Nothing was done, or less than asked: what, why, and what to do.
+    Error(String),
+}
+
+/// The agent and its jails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// Version of the agent.
+    pub version: String,
+    /// `xdp`, `nft` or `null`.
+    pub backend: String,
+    /// Why this one.
+    pub backend_reason: String,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// The started jails in configuration order.
+    pub jails: Vec<JailStatus>,
+    /// How each interface is guarded.
+    pub interfaces: Vec<Coverage>,
+    /// What is wrong at present, in words; empty when all is well.
+    pub problems: Vec<String>,
+    /// Journal entries that claimed to be of a daemon and were not.
+    pub forged_entries: u64,
+}
+
+/// One jail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct JailStatus {
+    /// Its name.
+    pub name: JailName,
+    /// Sources with a failure within the last `findtime`.
+    pub currently_failed: usize,
+    /// Failures found since the jail first started.
+    pub total_failed: u64,
+    /// Sources that were given up because a limit is reached.
+    pub evicted: u64,
+    /// What it reads from the journal.
+    pub journal_matches: String,
+    /// Bans made since the jail first started.
+    pub total_banned: u64,
+    /// Bans that the kernel holds, sorted.
+    pub banned: Vec<Prefix>,
+    /// Bans that the kernel should hold and does not.
+    pub not_enforced: Vec<Prefix>,
+}
+
+/// One ban.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BanRow {
+    /// The jail.
+    pub jail: JailName,
+    /// Who.
+    pub address: Prefix,
+    /// Since when, in microseconds since the epoch.
+    pub since: Timestamp,
+    /// Until when; `null` for ever.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub reason: Reason,
+    /// Whether the kernel holds it.
+    pub enforced: bool,
+    /// What it dropped; `null` where that is not counted.
+    pub dropped: Option<Dropped>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_reads_as_documented() {
+        let text = r#"{"verb":"unban","jail":"sshd","sources":["10.3.0.1","2001:db8::/64"]}"#;
+        let request: Request = serde_json::from_str(text).expect("a request");
+        let sources = ["10.3.0.1", "2001:db8::/64"].map(|text| text.parse().expect("a prefix"));
+        let jail = Some(JailName::new("sshd").expect("a name"));
+        assert_eq!(request, Request::Unban { jail, sources: Some(sources.to_vec()) });
+        assert_eq!(serde_json::to_string(&request).expect("JSON"), text);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for text in [
+            r#"{"verb":"unbann"}"#,
+            r#"{"verb":"ban","jail":"a b","sources":[]}"#,
+            r#"{"verb":"ban","jail":"sshd","sources":["10.3.0"]}"#,
+            r#"{"verb":"ban","jail":"sshd","sources":[],"forse":true}"#,
+            "[]",
+            "",
+        ] {
+            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The agent's side of the socket.
+//!
+//! Input: connections. Output: requests handed to a handler, its answers sent back.
+//! Invariant: nobody but root and the group `guard` is heard, and no peer can hold more
+//! than its share: see [`Bounds`].
+
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::control::protocol::{Request, Response};
+
+/// Bounds on what a peer can cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections at a time; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// Bytes of one request: room for 100,000 IPv6 addresses.
+    pub request_bytes: u64,
+    /// How long a peer may take to send a request, or to take an answer.
+    pub patience: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections: 32, request_bytes: 8 << 20, patience: Duration::from_secs(10) }
+    }
+}
+
+/// The listening socket; its file goes when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    group: Option<u32>,
+    bounds: Bounds,
+}
+
+/// Why the socket cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("making the control socket {path}: {cause}")]
+pub struct ServerError {
+    path: PathBuf,
+    cause: io::Error,
+}
+
+impl Server {
+    /// Listens at `path`; a socket file that a dead agent left is replaced.
+    ///
+    /// # Errors
+    /// When the path cannot be used, or another agent listens there.
+    pub fn bind(path: &Path, bounds: Bounds) -> Result<Self, ServerError> {
+        let failed = |cause| ServerError { path: path.to_owned(), cause };
+        Self::listen(path, bounds).map_err(failed)
+    }
+
+    fn listen(path: &Path, bounds: Bounds) -> io::Result<Self> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another agent listens there; stop it first",
+                ));
+            }
+            fs::remove_file(path)?;
+        }
+        // Nobody can connect before the mode is set: there is no accept until then,
+        // and peers are checked by their credentials besides.
+        let listener = UnixListener::bind(path)?;
+        let group = group_id("guard")?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+        if let Some(group) = group {
+            chown(path, None, Some(group))?;
+        }
+        Ok(Self { listener, path: path.to_owned(), group, bounds })
+    }
+
+    /// Serves until the future is dropped.
+    pub async fn serve<H, F>(&self, handler: H)
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Response> + Send,
+    {
+        let handler = Arc::new(handler);
+        let places = Arc::new(Semaphore::new(self.bounds.connections));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, most likely: they come back as peers leave.
+                    tracing::warn!(target: "fail2ban.transmitter", "accepting: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (handler, bounds) = (Arc::clone(&handler), self.bounds);
+            let heard = self.may_speak(&stream);
+            tokio::spawn(async move {
+                if heard && let Err(error) = converse(stream, bounds, &*handler).await {
+                    tracing::debug!(target: "fail2ban.transmitter", "peer lost: {error}");
+                }
+                drop(place);
+            });
+        }
+    }
+
+    /// Root, the agent's own user, or a member of the group.
+    fn may_speak(&self, stream: &UnixStream) -> bool {
+        let Ok(peer) = stream.peer_cred() else { return false };
+        let own = rustix::process::geteuid().as_raw();
+        let member = || {
+            self.group.is_some_and(|group| {
+                peer.gid() == group || in_group(peer.uid(), group).unwrap_or(false)
+            })
+        };
+        let heard = peer.uid() == 0 || peer.uid() == own || member();
+        if !heard {
+            let user = peer.uid();
+            tracing::warn!(target: "fail2ban.transmitter", "user {user} is not allowed to ask");
+        }
+        heard
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn converse<H, F>(mut stream: UnixStream, bounds: Bounds, handler: &H) -> io::Result<()>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Response>,
+{
+    let (reader, mut writer) = stream.split();
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        let mut bounded = (&mut reader).take(bounds.request_bytes);
+        timeout(bounds.patience, bounded.read_until(b'\n', &mut line)).await??;
+        if line.is_empty() {
+            return Ok(());
+        }
+        let whole = line.ends_with(b"\n");
+        let response = match serde_json::from_slice(&line) {
+            _ if !whole => Response::Error(format!(
+                "a request is one line of at most {} bytes",
+                bounds.request_bytes
+            )),
+            Ok(request) => handler(request).await,
+            Err(error) => Response::Error(format!("not a request: {error}")),
+        };
+        let mut text = serde_json::to_vec(&response)?;
+        text.push(b'\n');
+        timeout(bounds.patience, writer.write_all(&text)).await??;
+        if !whole {
+            return Ok(());
+        }
+    }
+}
+
+/// The id of a group in `/etc/group`; none if there is no such group. Only the file is
+/// read: the name service switch could ask the network.
+fn group_id(name: &str) -> io::Result<Option<u32>> {
+    let groups = match fs::read_to_string("/etc/group") {
+        Ok(groups) => groups,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(groups.lines().map(|line| line.split(':').collect::<Vec<_>>()).find_map(
+        |fields| match fields[..] {
+            [group, _, id, ..] if group == name => id.parse().ok(),
+            _ => None,
+        },
+    ))
+}
+
+/// Whether a user is listed as a member of a group in `/etc/group`.
+fn in_group(user: u32, group: u32) -> io::Result<bool> {
+    let users = fs::read_to_string("/etc/passwd")?;
+    let name = users.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        match fields[..] {
+            [name, _, id, ..] if id.parse() == Ok(user) => Some(name.to_owned()),
+            _ => None,
+        }
+    });
+    let Some(name) = name else { return Ok(false) };
+    let groups = fs::read_to_string("/etc/group")?;
+    Ok(groups.lines().any(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        matches!(fields[..], [_, _, id, members]
+            if id.parse() == Ok(group) && members.split(',').any(|member| member == name))
+    }))
+}

@@ -1,0 +1,210 @@
+//! Counting failures: a true sliding window for each source of one jail.
+//!
+//! Input: failures in any order. Output: whether the window holds enough of them.
+//! Invariants: a source holds at most `max_retry` times; at most `capacity` sources
+//! are tracked, and when one too many comes, the one whose newest failure is oldest
+//! goes, since it is the next to fall out of its window.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::core::addr::Prefix;
+use crate::core::time::{Span, Timestamp};
+
+/// The failures of every source of one jail that still count.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    find_time: Span,
+    max_retry: usize,
+    capacity: usize,
+    sources: HashMap<Prefix, Vec<Timestamp>>,
+    /// Newest failure of each source, oldest first.
+    by_newest: BTreeSet<(Timestamp, Prefix)>,
+}
+
+/// What came of one failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Not enough yet.
+    Below,
+    /// Enough within the window; the source is no longer tracked.
+    Reached {
+        /// How many there were: `max_retry`.
+        count: u32,
+        /// The first of them.
+        first: Timestamp,
+        /// The last of them.
+        last: Timestamp,
+    },
+}
+
+impl Windows {
+    /// A counter that reports `max_retry` failures within `find_time`, and tracks
+    /// `capacity` sources; both are at least 1.
+    pub fn new(find_time: Span, max_retry: u32, capacity: usize) -> Self {
+        Self {
+            find_time,
+            max_retry: usize::try_from(max_retry.max(1)).unwrap_or(usize::MAX),
+            capacity: capacity.max(1),
+            sources: HashMap::new(),
+            by_newest: BTreeSet::new(),
+        }
+    }
+
+    /// Counts one failure. A failure exactly `find_time` before the newest counts.
+    pub fn count(&mut self, source: Prefix, time: Timestamp) -> Counted {
+        let times = self.sources.entry(source).or_default();
+        if let Some(newest) = times.last() {
+            self.by_newest.remove(&(*newest, source));
+        }
+        times.insert(times.partition_point(|&t| t <= time), time);
+        if let Some(&newest) = times.last() {
+            let horizon = newest - self.find_time;
+            times.drain(..times.partition_point(|&t| t < horizon));
+            if let (true, Some(&first)) = (times.len() >= self.max_retry, times.first()) {
+                let count = u32::try_from(times.len()).unwrap_or(u32::MAX);
+                self.sources.remove(&source);
+                return Counted::Reached { count, first, last: newest };
+            }
+            self.by_newest.insert((newest, source));
+        }
+        Counted::Below
+    }
+
+    /// Takes back a failure that was counted before. It never reaches `max_retry`, not
+    /// even when that was lowered since: then the next failure does.
+    pub fn restore(&mut self, source: Prefix, time: Timestamp) {
+        if self.max_retry == 1 {
+            return;
+        }
+        let times = self.sources.entry(source).or_default();
+        if let Some(newest) = times.last() {
+            self.by_newest.remove(&(*newest, source));
+        }
+        times.insert(times.partition_point(|&t| t <= time), time);
+        times.drain(..times.len().saturating_sub(self.max_retry - 1));
+        if let Some(newest) = times.last() {
+            self.by_newest.insert((*newest, source));
+        }
+    }
+
+    /// Makes room when more sources are tracked than allowed: the source that is
+    /// given up, if any.
+    pub fn evict(&mut self) -> Option<Prefix> {
+        if self.sources.len() <= self.capacity {
+            return None;
+        }
+        let (_, source) = self.by_newest.pop_first()?;
+        self.sources.remove(&source);
+        Some(source)
+    }
+
+    /// Forgets a source; whether it was tracked.
+    pub fn forget(&mut self, source: &Prefix) -> bool {
+        let Some(times) = self.sources.remove(source) else { return false };
+        if let Some(newest) = times.last() {
+            self.by_newest.remove(&(*newest, *source));
+        }
+        true
+    }
+
+    /// Forgets one source whose newest failure is before `horizon`, if there is one.
+    pub fn expire_one(&mut self, horizon: Timestamp) -> Option<Prefix> {
+        let &(newest, source) = self.by_newest.first()?;
+        if newest >= horizon {
+            return None;
+        }
+        self.forget(&source);
+        Some(source)
+    }
+
+    /// Sources with a failure at or after `horizon`.
+    pub fn failing_since(&self, horizon: Timestamp) -> usize {
+        let lowest = Prefix::from(std::net::Ipv4Addr::UNSPECIFIED);
+        self.by_newest.range((horizon, lowest)..).count()
+    }
+
+    /// How many sources are tracked.
+    pub fn len(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Whether no source is tracked.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn source(n: u8) -> Prefix {
+        Prefix::from(Ipv4Addr::new(192, 0, 2, n))
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    #[test]
+    fn the_window_slides() {
+        // One failure every 160 s: a window of 600 s never holds five of them.
+        let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
+        for i in 0..50 {
+            assert_eq!(windows.count(source(1), at(i * 160)), Counted::Below);
+        }
+        // One every 150 s: the fifth lies exactly 600 s after the first.
+        let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
+        for i in 0..4 {
+            assert_eq!(windows.count(source(1), at(i * 150)), Counted::Below);
+        }
+        let reached = Counted::Reached { count: 5, first: at(0), last: at(600) };
+        assert_eq!(windows.count(source(1), at(600)), reached);
+        assert_eq!(windows.count(source(1), at(601)), Counted::Below, "counting begins anew");
+    }
+
+    #[test]
+    fn the_source_that_failed_longest_ago_goes_first() {
+        let mut windows = Windows::new(Span::from_seconds(600), 3, 2);
+        for (n, time) in [(1, 10), (2, 20), (1, 30), (3, 40)] {
+            windows.count(source(n), at(time));
+        }
+        assert_eq!(windows.evict(), Some(source(2)));
+        assert_eq!(windows.evict(), None);
+        assert_eq!(windows.failing_since(at(31)), 1);
+    }
+
+    /// The rule in its plainest form: all failures ever, none forgotten by bookkeeping.
+    fn naive(times: &mut Vec<i64>, time: i64, find_time: i64, max_retry: usize) -> bool {
+        times.push(time);
+        let newest = times.iter().copied().max().unwrap_or(time);
+        times.retain(|&t| t >= newest - find_time);
+        let reached = times.len() >= max_retry;
+        if reached {
+            times.clear();
+        }
+        reached
+    }
+
+    proptest! {
+        #[test]
+        fn as_the_naive_model(
+            find_time in 1i64..50, max_retry in 1u32..6,
+            failures in prop::collection::vec((0u8..4, 0i64..120), 0..80),
+        ) {
+            let mut windows = Windows::new(Span::from_seconds(find_time), max_retry, 100);
+            let mut model: HashMap<u8, Vec<i64>> = HashMap::new();
+            for (n, time) in failures {
+                let expected = naive(
+                    model.entry(n).or_default(), time, find_time, max_retry as usize);
+                let counted = windows.count(source(n), at(time));
+                prop_assert_eq!(matches!(counted, Counted::Reached { .. }), expected);
+                prop_assert_eq!(windows.sources.len(), windows.by_newest.len());
+            }
+        }
+    }
+}

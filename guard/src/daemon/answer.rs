@@ -1,0 +1,171 @@
+//! What the agent says of itself: the engine's half and the kernel's half together.
+//!
+//! Only what the kernel holds is called banned.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::control::protocol::{BanRow, BanTime, JailStatus, Request, Response, Status};
+use crate::core::addr::Prefix;
+use crate::core::delta::Ban;
+use crate::core::enforced::Held;
+use crate::core::engine::{Engine, JailFigures};
+use crate::core::input::Manual;
+use crate::core::jail::JailName;
+use crate::daemon::enforcing::Picture;
+use crate::daemon::perform::{Performer, Total};
+
+/// Facts about the agent that neither engine nor enforcer know.
+#[derive(Clone, Debug, Default)]
+pub struct Background {
+    /// Why this backend.
+    pub backend_reason: String,
+    /// Problems of the configuration, in words.
+    pub problems: Vec<String>,
+    /// Journal entries that claimed to be of a daemon and were not.
+    pub forged_entries: Arc<AtomicU64>,
+}
+
+/// What of a jail goes into its status, but for the kernel's half.
+struct Known {
+    name: JailName,
+    journal_matches: String,
+    figures: JailFigures,
+    total: Total,
+}
+
+/// Makes the answer to [`Request::Status`], once the kernel was looked at.
+pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send + use<> {
+    let now = (performer.now)().wall;
+    let known: Vec<Known> = performer
+        .engine
+        .jails()
+        .map(|(id, jail)| Known {
+            name: jail.name.clone(),
+            journal_matches: jail.journal_match.to_string(),
+            figures: performer.engine.figures(id, now),
+            total: performer.totals[id.index()],
+        })
+        .collect();
+    let mut problems = performer.background.problems.clone();
+    problems.extend(performer.store_problem.clone());
+    let full = performer.engine.refused_for_space();
+    if full > 0 {
+        problems.push(format!("{full} bans were not made: limits.bans is reached"));
+    }
+    let backend_reason = performer.background.backend_reason.clone();
+    let forged_entries = performer.background.forged_entries.load(Ordering::Relaxed);
+    let wanted = wanted(performer);
+    move |picture: &Picture| {
+        let held = held_by_jail(picture);
+        problems.extend(picture.held.as_ref().err().cloned());
+        problems.extend(picture.problems.iter().cloned());
+        let jails = known.into_iter().map(|known| jail_status(known, &held, &wanted)).collect();
+        Response::Status(Box::new(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: picture.backend.to_owned(),
+            backend_reason,
+            capabilities: picture.capabilities,
+            jails,
+            interfaces: picture.coverage.clone(),
+            problems,
+            forged_entries,
+        }))
+    }
+}
+
+/// Makes the answer to [`Request::Bans`], once the kernel was looked at.
+pub fn bans(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send + use<> {
+    let wanted = wanted(performer);
+    move |picture: &Picture| {
+        let held = match &picture.held {
+            Ok(held) => held,
+            Err(error) => return Response::Error(error.clone()),
+        };
+        let held: HashMap<(&JailName, Prefix), &Held> =
+            held.iter().map(|held| ((&held.jail, held.source), held)).collect();
+        let mut rows: Vec<BanRow> = wanted
+            .iter()
+            .map(|(jail, ban)| {
+                let held = held.get(&(jail, ban.source));
+                BanRow {
+                    jail: jail.clone(),
+                    address: ban.source,
+                    since: ban.since,
+                    until: ban.until,
+                    reason: ban.reason,
+                    enforced: held.is_some(),
+                    dropped: held.and_then(|held| held.dropped),
+                }
+            })
+            .collect();
+        rows.sort_by(|a, b| (&a.jail, a.address).cmp(&(&b.jail, b.address)));
+        Response::Bans(rows)
+    }
+}
+
+/// The engine's form of a ban or unban that was asked for.
+///
+/// # Errors
+/// In words for whoever asked, when there is no such jail.
+pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
+    let find = |name: &JailName| {
+        engine
+            .jail_named(name.as_str())
+            .ok_or_else(|| format!("Sorry but the jail '{name}' does not exist"))
+    };
+    match request {
+        Request::Ban { jail, sources, ban_time, force } => {
+            let ban_time = ban_time.map(|ban_time| match ban_time {
+                BanTime::For(span) => Some(span),
+                BanTime::Forever => None,
+            });
+            Ok(Manual::Ban { jail: find(&jail)?, sources, ban_time, force })
+        }
+        Request::Unban { jail, sources } => {
+            Ok(Manual::Unban { jail: jail.as_ref().map(find).transpose()?, sources })
+        }
+        Request::Status | Request::Bans => Err("not an order".to_owned()),
+    }
+}
+
+fn wanted(performer: &Performer) -> Vec<(JailName, Ban)> {
+    let name = |ban: &Ban| performer.names[ban.jail.index()].clone();
+    performer.engine.bans().map(|ban| (name(&ban), ban)).collect()
+}
+
+fn held_by_jail(picture: &Picture) -> HashMap<&JailName, Vec<Prefix>> {
+    let mut by_jail: HashMap<&JailName, Vec<Prefix>> = HashMap::new();
+    for held in picture.held.iter().flatten() {
+        by_jail.entry(&held.jail).or_default().push(held.source);
+    }
+    by_jail.values_mut().for_each(|sources| sources.sort_unstable());
+    by_jail
+}
+
+fn jail_status(
+    known: Known,
+    held: &HashMap<&JailName, Vec<Prefix>>,
+    wanted: &[(JailName, Ban)],
+) -> JailStatus {
+    let banned = held.get(&known.name).cloned().unwrap_or_default();
+    let missing = |source: &Prefix| banned.binary_search(source).is_err();
+    let mut not_enforced: Vec<Prefix> = wanted
+        .iter()
+        .filter(|(name, _)| *name == known.name)
+        .map(|(_, ban)| ban.source)
+        .filter(missing)
+        .collect();
+    not_enforced.sort_unstable();
+    JailStatus {
+        name: known.name,
+        currently_failed: known.figures.failing,
+        total_failed: known.total.failures,
+        evicted: known.figures.evicted,
+        journal_matches: known.journal_matches,
+        total_banned: known.total.bans,
+        banned,
+        not_enforced,
+    }
+}

@@ -1,0 +1,77 @@
+//! Which enforcer, and why.
+
+use std::fs;
+
+use crate::config::agent::{Backend, Scope, Settings};
+use crate::enforce::nft::Nft;
+use crate::enforce::null::Null;
+use crate::enforce::xdp::{self, Xdp, XdpOptions};
+use crate::enforce::{EnforceError, Enforcer};
+
+/// The enforcer that the settings ask for, and for `auto` the reason of the choice.
+///
+/// # Errors
+/// When the one that is asked for cannot work here, or none can.
+pub fn choose(settings: &Settings) -> Result<(Box<dyn Enforcer>, String), EnforceError> {
+    let asked = || "asked for by configuration or command line".to_owned();
+    match settings.backend {
+        Backend::Xdp => Ok((Box::new(open_xdp(settings)?), asked())),
+        Backend::Nft => Ok((Box::new(Nft::open()?), asked())),
+        Backend::Null => Ok((Box::new(Null::default()), asked())),
+        Backend::Auto => {
+            // Without tcx XDP sees what comes in over the uplinks alone; nft's input
+            // hook sees every way in.
+            let why_not = match xdp::supports_tcx() {
+                Ok(true) => match open_xdp(settings) {
+                    Ok(xdp) => {
+                        let reason = "BPF works here, and tcx covers what has no native XDP";
+                        return Ok((Box::new(xdp), reason.to_owned()));
+                    }
+                    Err(error) => error.to_string(),
+                },
+                Ok(false) => "this kernel has no tcx (it needs 6.6), so XDP would leave \
+                              interfaces without a native driver uncovered"
+                    .to_owned(),
+                Err(error) => error.to_string(),
+            };
+            Ok((Box::new(Nft::open()?), why_not))
+        }
+    }
+}
+
+fn open_xdp(settings: &Settings) -> Result<Xdp, EnforceError> {
+    Xdp::open(xdp_options(settings))
+}
+
+/// How the XDP enforcer is set up.
+pub fn xdp_options(settings: &Settings) -> XdpOptions {
+    XdpOptions {
+        directory: settings.bpf_directory.clone(),
+        interfaces: settings.interfaces.clone(),
+        host_only: settings.scope == Scope::Host,
+        bans: settings.limits.bans,
+        generic: settings.generic_xdp,
+    }
+}
+
+/// Removes what the other backend left in the kernel, if guard ran on it before: once
+/// the bans are in force here, they need not be there as well. Fail2Ban's own table,
+/// which has the same name, is not touched on a host where guard never used nft.
+pub fn leave_other(settings: &Settings, kind: &str) {
+    let marker = settings.state_directory.join("backend");
+    let before = fs::read_to_string(&marker).unwrap_or_default();
+    let left = match before.trim() {
+        "nft" if kind != "nft" => Nft::open().and_then(|mut nft| nft.detach()),
+        "xdp" if kind != "xdp" => open_xdp(settings).and_then(|mut xdp| xdp.detach()),
+        _ => Ok(()),
+    };
+    if let Err(error) = left {
+        tracing::error!(target: "fail2ban.actions", "leaving the {} backend: {error}", before.trim());
+        return;
+    }
+    if before.trim() != kind
+        && let Err(error) = fs::write(&marker, format!("{kind}\n"))
+    {
+        tracing::error!(target: "fail2ban.actions", "writing {}: {error}", marker.display());
+    }
+}

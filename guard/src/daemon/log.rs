@@ -1,0 +1,207 @@
+//! The log, in Fail2Ban's format, so that whatever reads fail2ban.log goes on working.
+//!
+//! ```text
+//! 2025-08-27 16:44:17,521 fail2ban.actions        [2825]: NOTICE  [sshd] Ban 10.3.0.1
+//! ```
+//!
+//! Input: `tracing` events. Logger names are the events' targets; an event with a field
+//! `notice` has Fail2Ban's level NOTICE, which `tracing` does not know. Invariant: a
+//! log file that was renamed is followed by a new one at the next line, and a log that
+//! cannot be written never holds up the agent.
+
+use std::fmt::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use jiff::Zoned;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+
+/// Where the log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Appended to this file.
+    File(PathBuf),
+    /// To standard error with `sd-daemon` priorities, for the journal.
+    Journal,
+}
+
+/// Sends all `tracing` events to the destination from now on.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn start(destination: &Destination, level: Level) -> io::Result<()> {
+    let sink = match destination {
+        Destination::File(path) => Sink::File(Mutex::new(LogFile::open(path)?)),
+        Destination::Journal => Sink::Journal,
+    };
+    let subscriber = Registry::default().with(Log { sink, level });
+    // A second call within one process (tests) keeps the first log.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
+}
+
+struct Log {
+    sink: Sink,
+    level: Level,
+}
+
+enum Sink {
+    File(Mutex<LogFile>),
+    Journal,
+}
+
+impl<S: Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() > self.level {
+            return;
+        }
+        let mut text = Text::default();
+        event.record(&mut text);
+        let name = level_name(*event.metadata().level(), text.notice);
+        let target = event.metadata().target();
+        match &self.sink {
+            Sink::File(file) => {
+                let time = Zoned::now().strftime("%Y-%m-%d %H:%M:%S,%3f").to_string();
+                let process = std::process::id();
+                let line =
+                    format!("{time} {target:<24}[{process}]: {name:<7} {}\n", text.message);
+                if let Ok(mut file) = file.lock() {
+                    file.append(line.as_bytes());
+                }
+            }
+            Sink::Journal => {
+                let priority = priority(name);
+                let line = format!("<{priority}>{target}: {name} {}\n", text.message);
+                // Nowhere to say that the log cannot be written.
+                let _ = io::stderr().lock().write_all(line.as_bytes());
+            }
+        }
+    }
+}
+
+/// The message of an event on one line, and whether it is a notice.
+#[derive(Default)]
+struct Text {
+    message: String,
+    notice: bool,
+}
+
+impl Visit for Text {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "notice" {
+            self.notice = value;
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            let mut text = String::new();
+            // Writing to a string does not fail.
+            let _ = write!(text, "{value:?}");
+            // What an attacker wrote must not look like a line of its own.
+            for c in text.chars() {
+                if c.is_control() {
+                    self.message.extend(c.escape_default());
+                } else {
+                    self.message.push(c);
+                }
+            }
+        }
+    }
+}
+
+fn level_name(level: Level, notice: bool) -> &'static str {
+    match level {
+        _ if notice => "NOTICE",
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "INFO",
+        Level::DEBUG | Level::TRACE => "DEBUG",
+    }
+}
+
+/// As in `sd-daemon(3)`.
+fn priority(name: &str) -> u8 {
+    match name {
+        "ERROR" => 3,
+        "WARNING" => 4,
+        "NOTICE" => 5,
+        "INFO" => 6,
+        _ => 7,
+    }
+}
+
+/// A file that is opened anew when somebody renamed or removed it.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    identity: (u64, u64),
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+        let found = file.metadata()?;
+        Ok(Self { path: path.to_owned(), file, identity: (found.dev(), found.ino()) })
+    }
+
+    fn append(&mut self, line: &[u8]) {
+        let there = fs::metadata(&self.path).map(|found| (found.dev(), found.ino()));
+        if there.ok() != Some(self.identity)
+            && let Ok(anew) = Self::open(&self.path)
+        {
+            *self = anew;
+        }
+        // A full disk must not stop the bans; the store's own errors tell of it.
+        let _ = self.file.write_all(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renamed_file_is_followed_by_a_new_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, old) = (directory.path().join("guard.log"), directory.path().join("old"));
+        let mut log = LogFile::open(&path).expect("a log");
+        log.append(b"before\n");
+        fs::rename(&path, &old).expect("renamed");
+        log.append(b"after\n");
+        assert_eq!(fs::read_to_string(old).expect("the old file"), "before\n");
+        assert_eq!(fs::read_to_string(path).expect("the new file"), "after\n");
+    }
+
+    #[test]
+    fn lines_look_as_fail2ban_writes_them_and_cannot_be_forged() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("guard.log");
+        let file = Mutex::new(LogFile::open(&path).expect("a log"));
+        let log = Log { sink: Sink::File(file), level: Level::INFO };
+        tracing::subscriber::with_default(Registry::default().with(log), || {
+            tracing::info!(target: "fail2ban.actions", notice = true, "[sshd] Ban 10.3.0.1");
+            tracing::info!(target: "fail2ban.filter", "[sshd] Found\n{}", "fake line");
+            tracing::debug!(target: "fail2ban.filter", "not shown");
+        });
+        let text = fs::read_to_string(path).expect("the log");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        let (time, rest) = lines[0].split_at(23);
+        assert!(time.as_bytes()[19] == b',' && time[20..].parse::<u16>().is_ok(), "{time}");
+        let process = std::process::id();
+        let expected =
+            format!(" fail2ban.actions        [{process}]: NOTICE  [sshd] Ban 10.3.0.1");
+        assert_eq!(rest, expected);
+        assert!(lines[1].ends_with(r"INFO    [sshd] Found\nfake line"), "{}", lines[1]);
+    }
+}

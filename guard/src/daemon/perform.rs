@@ -1,0 +1,215 @@
+//! The thread that owns engine and store: the one place where effects happen.
+//!
+//! Input: batches of entries and [`Command`]s. Output: persisted changes, then
+//! [`Job`]s for the enforcer. Invariant: nothing reaches the enforcer that is not
+//! durable. While the store refuses, entries wait in the journal, orders by hand are
+//! refused, and what the kernel holds stays.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use crate::control::protocol::{Request, Response};
+use crate::core::effects::{Change, Effects};
+use crate::core::engine::Engine;
+use crate::core::entry::Batch;
+use crate::core::host::Host;
+use crate::core::input::Input;
+use crate::core::jail::JailName;
+use crate::core::time::Timestamp;
+use crate::daemon::answer::{self, Background};
+use crate::daemon::enforcing::{Answer, Job};
+use crate::enforce::Moment;
+use crate::store::Store;
+
+/// What others want of the engine.
+#[derive(Debug)]
+pub enum Command {
+    /// A request from the socket.
+    Ask(Request, oneshot::Sender<Response>),
+    /// The host's addresses or interfaces changed.
+    Host(Host),
+    /// The enforcer needs the whole ban set.
+    Resync,
+    /// Are engine and enforcer alive?
+    Ping(oneshot::Sender<()>),
+}
+
+/// Failures and bans of one jail since it first started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Failures found.
+    pub failures: u64,
+    /// Bans begun.
+    pub bans: u64,
+}
+
+/// Engine, store, and the way to the enforcer.
+#[derive(Debug)]
+pub struct Performer {
+    /// What decides.
+    pub engine: Engine,
+    /// What remembers.
+    pub store: Store,
+    /// Names of the started jails, by [`JailId`](crate::core::jail::JailId).
+    pub names: Vec<JailName>,
+    /// Totals of the started jails.
+    pub totals: Vec<Total>,
+    /// To the enforcer's thread.
+    pub jobs: Sender<Job>,
+    /// What the answers need besides.
+    pub background: Background,
+    /// The clocks.
+    pub now: fn() -> Moment,
+    /// Effects that could not be persisted yet, in order.
+    pub waiting: VecDeque<(Effects, Option<oneshot::Sender<Response>>)>,
+    /// Why not.
+    pub store_problem: Option<String>,
+}
+
+/// Pause between attempts to persist.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+impl Performer {
+    /// Works until the commands' other end is gone.
+    pub async fn work(
+        mut self,
+        mut commands: UnboundedReceiver<Command>,
+        mut batches: Receiver<Batch>,
+    ) {
+        let mut wake_at = self.engine.wake_at();
+        let mut sources_live = true;
+        loop {
+            let stuck = !self.waiting.is_empty();
+            let due = if stuck {
+                Some(Instant::now() + STORE_PAUSE)
+            } else {
+                wake_at.map(|at| instant_of(at, (self.now)().wall))
+            };
+            let woken = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    Some(command) => wake_at = self.obey(command, stuck).or(wake_at),
+                    None => return,
+                },
+                batch = batches.recv(), if sources_live && !stuck => match batch {
+                    Some(batch) => wake_at = self.handle(Input::Entries(batch), None),
+                    None => sources_live = false,
+                },
+                () = woken => {
+                    if stuck {
+                        self.retry();
+                    } else {
+                        wake_at = self.handle(Input::Tick, None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle(
+        &mut self,
+        input: Input,
+        to: Option<oneshot::Sender<Response>>,
+    ) -> Option<Timestamp> {
+        let effects = self.engine.handle((self.now)().wall, input);
+        let wake_at = effects.wake_at;
+        self.waiting.push_back((effects, to));
+        self.retry();
+        wake_at
+    }
+
+    /// Persists what waits, in order, and hands it on.
+    fn retry(&mut self) {
+        while let Some((effects, _)) = self.waiting.front() {
+            if !effects.persist.is_empty()
+                && let Err(error) = self.store.persist(&effects.persist, &self.names)
+            {
+                let problem = error.to_string();
+                if self.store_problem.as_ref() != Some(&problem) {
+                    tracing::error!(target: "fail2ban.database", "{problem}");
+                }
+                self.store_problem = Some(problem);
+                return;
+            }
+            if let Some((effects, to)) = self.waiting.pop_front() {
+                self.hand_on(effects, to);
+            }
+        }
+        if self.store_problem.take().is_some() {
+            tracing::info!(target: "fail2ban.database", notice = true, "the store works again");
+        }
+    }
+
+    fn hand_on(&mut self, effects: Effects, to: Option<oneshot::Sender<Response>>) {
+        for change in &effects.persist {
+            match change {
+                Change::Count(failure) => self.totals[failure.jail.index()].failures += 1,
+                Change::Ban(ban) => self.totals[ban.jail.index()].bans += 1,
+                _ => {}
+            }
+        }
+        let answer = match (effects.outcome, to) {
+            (Some(outcome), Some(to)) => Some(Answer { response: Response::Done(outcome), to }),
+            _ => None,
+        };
+        if !effects.enforce.is_empty() || !effects.report.is_empty() || answer.is_some() {
+            self.send(Job::Apply { deltas: effects.enforce, reports: effects.report, answer });
+        }
+    }
+
+    /// Does what is asked; when to wake up from now on, if that changed.
+    fn obey(&mut self, command: Command, stuck: bool) -> Option<Timestamp> {
+        match command {
+            Command::Host(host) => {
+                self.send(Job::Follow(host.clone()));
+                return self.handle(Input::HostAddresses(host.addresses), None);
+            }
+            Command::Resync => self.send(Job::Replace(self.engine.snapshot())),
+            Command::Ping(to) => self.send(Job::Ping(to)),
+            Command::Ask(request, to) => match request {
+                Request::Status => {
+                    let answer = Box::new(answer::status(self));
+                    self.send(Job::Look { answer, to });
+                }
+                Request::Bans => {
+                    let answer = Box::new(answer::bans(self));
+                    self.send(Job::Look { answer, to });
+                }
+                Request::Ban { .. } | Request::Unban { .. } if stuck => {
+                    let problem = self.store_problem.clone().unwrap_or_default();
+                    let _ = to.send(Response::Error(format!("nothing was done: {problem}")));
+                }
+                order => match answer::manual(&self.engine, order) {
+                    Ok(manual) => return self.handle(Input::Manual(manual), Some(to)),
+                    Err(refusal) => {
+                        let _ = to.send(Response::Error(refusal));
+                    }
+                },
+            },
+        }
+        None
+    }
+
+    fn send(&self, job: Job) {
+        // A dead enforcer thread means a panic, and a panic aborts.
+        let _ = self.jobs.send(job);
+    }
+}
+
+/// When the wall clock will show `at`, as far as can be told now. Never more than a
+/// minute away, so that a step of the wall clock is noticed.
+fn instant_of(at: Timestamp, wall: Timestamp) -> Instant {
+    let micros = (at - wall).micros().clamp(0, 60_000_000);
+    Instant::now() + Duration::from_micros(micros.unsigned_abs())
+}

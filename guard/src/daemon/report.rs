@@ -1,0 +1,83 @@
+//! What the engine reports, in Fail2Ban's words.
+
+use jiff::Timestamp as Instant;
+use jiff::tz::TimeZone;
+
+use crate::core::effects::Report;
+use crate::core::jail::{JailId, JailName};
+use crate::core::time::Timestamp;
+
+/// Writes reports to the log. `names` are the started jails by [`JailId`].
+pub fn write(names: &[JailName], reports: &[Report]) {
+    for report in reports {
+        write_one(names, report);
+    }
+}
+
+fn write_one(names: &[JailName], report: &Report) {
+    let name = |jail: &JailId| names.get(jail.index()).map_or("?", JailName::as_str);
+    match report {
+        Report::Found(failure) => {
+            let (jail, source, time) = (name(&failure.jail), failure.source, local(failure.time));
+            tracing::info!(target: "fail2ban.filter", "[{jail}] Found {source} - {time}");
+        }
+        Report::Ignored { failure, allowed } => {
+            let (jail, source) = (name(&failure.jail), failure.source);
+            tracing::info!(target: "fail2ban.filter", "[{jail}] Ignore {source}: {allowed}");
+        }
+        Report::Banned(ban) => {
+            let (jail, source) = (name(&ban.jail), ban.source);
+            tracing::info!(target: "fail2ban.actions", notice = true, "[{jail}] Ban {source}");
+        }
+        Report::Prolonged(ban) => {
+            let (jail, source) = (name(&ban.jail), ban.source);
+            let until = ban.until.map_or("for ever".to_owned(), |until| format!("until {}", local(until)));
+            tracing::info!(target: "fail2ban.actions", notice = true,
+                "[{jail}] Increase Ban {source} ({until})");
+        }
+        Report::Restored(ban) => {
+            let (jail, source) = (name(&ban.jail), ban.source);
+            tracing::info!(target: "fail2ban.actions", notice = true,
+                "[{jail}] Restore Ban {source}");
+        }
+        Report::AlreadyBanned { jail, source } => {
+            let jail = name(jail);
+            tracing::info!(target: "fail2ban.actions", notice = true,
+                "[{jail}] {source} already banned");
+        }
+        Report::Unbanned { jail, source } => {
+            let jail = name(jail);
+            tracing::info!(target: "fail2ban.actions", notice = true, "[{jail}] Unban {source}");
+        }
+        Report::Evicted { jail, source } => {
+            let jail = name(jail);
+            tracing::debug!(target: "fail2ban.filter",
+                "[{jail}] forgot the failures of {source}: limits.tracked-sources is reached");
+        }
+        Report::Full { jail, source } => {
+            let jail = name(jail);
+            tracing::error!(target: "fail2ban.actions",
+                "[{jail}] cannot ban {source}: limits.bans is reached");
+        }
+        Report::Planted { jail, source } => {
+            let jail = name(jail);
+            tracing::info!(target: "fail2ban.filter",
+                "[{jail}] {source} stands where the client can write; it is not the source");
+        }
+        Report::StepLimit { jail, expression } => {
+            let jail = name(jail);
+            tracing::warn!(target: "fail2ban.filter",
+                "[{jail}] failregex {expression} gave up on a line: too many steps");
+        }
+    }
+}
+
+/// Local time as `2025-08-27 16:43:52`.
+pub fn local(time: Timestamp) -> String {
+    match Instant::from_microsecond(time.micros()) {
+        Ok(instant) => {
+            instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+        }
+        Err(_) => format!("@{}", time.seconds()),
+    }
+}

@@ -1,0 +1,264 @@
+//! From the configuration to a running agent, and back down in order.
+//!
+//! Start: store → engine → kernel → socket → READY → journal. So the stored bans are in
+//! the kernel before anything else happens, and systemd holds whoever waits for guard
+//! until then.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, interval, sleep, timeout};
+
+use crate::config::agent::Settings;
+use crate::config::{self, Loaded};
+use crate::control::protocol::Response;
+use crate::control::server::{Bounds, Server};
+use crate::core::addr::Prefix;
+use crate::core::effects::Effects;
+use crate::core::engine::Engine;
+use crate::core::entry::Position;
+use crate::core::jail::JailName;
+use crate::core::time::Span;
+use crate::daemon::answer::Background;
+use crate::daemon::enforcing::{self, Job};
+use crate::daemon::perform::{Command, Performer};
+use crate::daemon::stored::{self, Recalled};
+use crate::daemon::{backend, log, report};
+use crate::enforce::Moment;
+use crate::host;
+use crate::source::journal;
+use crate::store::Store;
+
+/// What the command line adds to the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Read the journal files in this directory instead of the system's journal.
+    pub journal_directory: Option<PathBuf>,
+}
+
+/// Why the agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is wrong; starting again does not help.
+    #[error("{0}")]
+    Configuration(String),
+    /// The host does not let it.
+    #[error("{0}")]
+    Host(String),
+}
+
+/// How long the threads may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// Changes of the network come in flocks.
+const SETTLE: Duration = Duration::from_millis(50);
+/// Batches that may wait for the engine.
+const WAITING_BATCHES: usize = 8;
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// When the configuration or the host does not let it run.
+pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
+    let loaded = config::jails(settings);
+    let level = tracing::Level::INFO;
+    log::start(&settings.log, level)
+        .map_err(|cause| RunError::Host(format!("opening the log {}: {cause}", settings.log)))?;
+    tracing::info!(target: "fail2ban.server", "guard {} starts", env!("CARGO_PKG_VERSION"));
+    for problem in &loaded.diagnostics {
+        tracing::error!(target: "fail2ban.configreader", "{problem}");
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| RunError::Host(format!("starting the event loop: {cause}")))?
+        .block_on(agent(settings, loaded, options))
+}
+
+async fn agent(
+    settings: &Settings,
+    loaded: Loaded,
+    options: RunOptions,
+) -> Result<(), RunError> {
+    // Listen for changes before looking, so that none is missed in between.
+    let mut watch = host::Watch::open().map_err(broken)?;
+    let seen = host::read().map_err(broken)?;
+    let mut store = Store::open(&settings.store()).map_err(broken)?;
+    let Recalled { stored, totals, position } =
+        stored::recall(&mut store, &loaded.jails).map_err(broken)?;
+
+    let names: Vec<JailName> = loaded.jails.iter().map(|jail| jail.name.clone()).collect();
+    let subscriptions = journal::subscriptions(&loaded.jails);
+    let longest = loaded.jails.iter().map(|jail| jail.find_time).max().unwrap_or(Span::ZERO);
+    let (engine, effects) = Engine::restore(
+        loaded.jails,
+        settings.allow.clone(),
+        settings.limits,
+        seen.addresses.clone(),
+        stored,
+        now().wall,
+    );
+    let Effects { persist, report: reports, .. } = effects;
+    store.persist(&persist, &names).map_err(broken)?;
+
+    let (mut enforcer, backend_reason) = backend::choose(settings).map_err(broken)?;
+    let (kind, snapshot) = (enforcer.name(), engine.snapshot());
+    tracing::info!(target: "fail2ban.server", "backend {kind}: {backend_reason}");
+    if let Err(problem) = enforcer.follow(&seen) {
+        tracing::error!(target: "fail2ban.actions", "{problem}");
+    }
+    enforcer.replace(&snapshot, now()).map_err(broken)?;
+    backend::leave_other(settings, kind);
+    report::write(&names, &reports);
+    for name in &names {
+        tracing::info!(target: "fail2ban.jail", "Jail '{name}' started");
+    }
+
+    let server = Server::bind(&settings.socket, Bounds::default()).map_err(broken)?;
+    let (commands, inbox) = mpsc::unbounded_channel();
+    let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
+    let (jobs, job_inbox) = std::sync::mpsc::channel();
+    let counters = journal::Counters::default();
+    let background = Background {
+        backend_reason,
+        problems: loaded.diagnostics.iter().map(ToString::to_string).collect(),
+        forged_entries: counters.forged.clone(),
+    };
+    let enforcing = {
+        let (names, commands) = (names.clone(), commands.downgrade());
+        spawn("enforcer", move || enforcing::work(enforcer, &names, &job_inbox, &commands, now))?
+    };
+    let performing = {
+        let (names, waiting) = (names.clone(), VecDeque::new());
+        let performer = Performer {
+            engine, store, names, totals, jobs, background, now, waiting, store_problem: None,
+        };
+        spawn("engine", move || perform(performer, inbox, batch_inbox))?
+    };
+    let start = position.map_or_else(
+        || journal::Start::Since(now().wall - longest),
+        journal::Start::After,
+    );
+    let reader = journal::spawn(journal::Options {
+        directory: options.journal_directory,
+        subscriptions,
+        start,
+        batches,
+        counters,
+    })
+    .map_err(broken)?;
+
+    notify(&[NotifyState::Ready]);
+    let answer = {
+        let commands = commands.clone();
+        move |request| {
+            let commands = commands.clone();
+            async move {
+                let (to, answer) = oneshot::channel();
+                let _ = commands.send(Command::Ask(request, to));
+                answer.await.unwrap_or_else(|_| Response::Error("the agent is stopping".into()))
+            }
+        }
+    };
+    tokio::select! {
+        () = server.serve(answer) => {}
+        () = follow(&mut watch, &commands) => {}
+        () = keep_alive(&commands) => {}
+        result = told_to_stop() => result.map_err(broken)?,
+    }
+
+    notify(&[NotifyState::Stopping]);
+    tracing::info!(target: "fail2ban.server", "guard stops; the bans stay in the kernel");
+    drop(server);
+    reader.stop();
+    drop(commands);
+    for thread in [performing, enforcing] {
+        let _ = timeout(STOP_PATIENCE, tokio::task::spawn_blocking(|| thread.join())).await;
+    }
+    Ok(())
+}
+
+/// Both clocks, now.
+pub fn now() -> Moment {
+    let (wall, boot_nanos) = host::now();
+    Moment { wall, boot_nanos }
+}
+
+fn perform(
+    performer: Performer,
+    commands: mpsc::UnboundedReceiver<Command>,
+    batches: mpsc::Receiver<crate::core::entry::Batch>,
+) {
+    match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => runtime.block_on(performer.work(commands, batches)),
+        Err(cause) => tracing::error!(target: "fail2ban.server", "engine: {cause}"),
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RunError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|cause| RunError::Host(format!("starting the {name} thread: {cause}")))
+}
+
+/// Tells the engine what the host's network looks like, each time it changed.
+async fn follow(watch: &mut host::Watch, commands: &mpsc::UnboundedSender<Command>) {
+    loop {
+        if let Err(error) = watch.changed().await {
+            tracing::error!(target: "fail2ban.server", "{error}");
+            sleep(Duration::from_secs(1)).await;
+        }
+        sleep(SETTLE).await;
+        match host::read() {
+            Ok(host) => {
+                let _ = commands.send(Command::Host(host));
+            }
+            Err(error) => tracing::error!(target: "fail2ban.server", "{error}"),
+        }
+    }
+}
+
+/// Tells systemd's watchdog that engine and enforcer are alive, as long as they are.
+async fn keep_alive(commands: &mpsc::UnboundedSender<Command>) {
+    let Some(period) = watchdog_period() else { return std::future::pending().await };
+    let mut ticks = interval(period / 3);
+    loop {
+        ticks.tick().await;
+        let (to, alive) = oneshot::channel();
+        let _ = commands.send(Command::Ping(to));
+        if alive.await.is_ok() {
+            notify(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+/// What systemd's `WatchdogSec=` says, if it says anything.
+fn watchdog_period() -> Option<Duration> {
+    let micros = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
+    Some(Duration::from_micros(micros))
+}
+
+async fn told_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(target: "fail2ban.server", "telling systemd: {error}");
+    }
+}
+
+fn broken(error: impl std::fmt::Display) -> RunError {
+    RunError::Host(error.to_string())
+}

@@ -1,0 +1,61 @@
+//! What was stored, by name, as the engine wants it, by [`JailId`].
+
+use std::collections::HashMap;
+
+use crate::core::delta::Ban;
+use crate::core::engine::Stored;
+use crate::core::entry::Position;
+use crate::core::failure::Failure;
+use crate::core::jail::{Jail, JailId, JailName};
+use crate::daemon::perform::Total;
+use crate::store::{self, Store, StoreError};
+
+/// What the agent needs of the store to go on.
+#[derive(Debug)]
+pub struct Recalled {
+    /// For the engine.
+    pub stored: Stored,
+    /// Totals of the started jails, by [`JailId`].
+    pub totals: Vec<Total>,
+    /// Where the journal was read up to.
+    pub position: Option<Position>,
+}
+
+/// Reads the store. What belongs to jails that are not started stays in it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError> {
+    let store::Stored { bans, failures, correlations, positions, totals } = store.load()?;
+    let ids: HashMap<&JailName, JailId> =
+        jails.iter().map(|jail| &jail.name).zip((0..).map(JailId)).collect();
+    let id = |name: &JailName| ids.get(name).copied();
+    let mut by_jail = vec![Total::default(); jails.len()];
+    for total in totals {
+        if let Some(jail) = id(&total.jail) {
+            by_jail[jail.index()] = Total { failures: total.failures, bans: total.bans };
+        }
+    }
+    let ban = |ban: store::StoredBan| {
+        let jail = id(&ban.jail)?;
+        let store::StoredBan { source, since, until, reason, .. } = ban;
+        Some(Ban { jail, source, since, until, reason })
+    };
+    let failure = |failure: store::StoredFailure| {
+        let jail = id(&failure.jail)?;
+        let store::StoredFailure { source, time, user, .. } = failure;
+        Some(Failure { jail, source, time, user })
+    };
+    Ok(Recalled {
+        stored: Stored {
+            bans: bans.into_iter().filter_map(ban).collect(),
+            failures: failures.into_iter().filter_map(failure).collect(),
+            correlations: correlations
+                .into_iter()
+                .filter_map(|found| Some((id(&found.jail)?, found.key, found.state)))
+                .collect(),
+        },
+        totals: by_jail,
+        position: positions.into_iter().find(|position| position.source == "journal"),
+    })
+}
