@@ -164,6 +164,22 @@ impl Xdp {
         Ok(xdp)
     }
 
+    /// The eBPF object that is embedded.
+    pub fn object() -> &'static [u8] {
+        object::OBJECT
+    }
+
+    /// Takes note of the host's addresses alone; [`Enforcer::follow`] does this too.
+    ///
+    /// # Errors
+    /// When there are more addresses than the map holds.
+    pub fn follow_addresses(&mut self, host: &Host) -> Result<(), EnforceError> {
+        let own = host.addresses.own.iter().map(|address| mapped_octets(*address)).collect();
+        self.maps.replace_own(own)?;
+        self.at_home = true;
+        self.settle()
+    }
+
     /// Packets and bytes of every verdict since the maps were made.
     ///
     /// # Errors
@@ -214,10 +230,7 @@ impl Enforcer for Xdp {
     }
 
     fn follow(&mut self, host: &Host) -> Result<(), EnforceError> {
-        let own = host.addresses.own.iter().map(|address| mapped_octets(*address)).collect();
-        self.maps.replace_own(own)?;
-        self.at_home = true;
-        self.settle()?;
+        self.follow_addresses(host)?;
         let covered =
             cover::cover(&host.interfaces, &self.options, &mut self.links, &self.programs);
         self.coverage = covered.coverage;
