@@ -1,9 +1,13 @@
 //! What guard's kernel half and userspace half must agree on.
 //!
 //! - [`layout`]: keys and values of the maps, and how a port finds its classes;
-//! - [`names`]: names of maps, programs and pins.
+//! - [`names`]: names of maps, programs and pins;
+//! - [`packet`]: the header walk;
+//! - [`verdict`]: what becomes of a packet, decided by one function for both halves.
 
 #![no_std]
 
 pub mod layout;
 pub mod names;
+pub mod packet;
+pub mod verdict;

@@ -16,8 +16,11 @@ pub const VERDICTS: &str = "VERDICTS";
 /// All maps, in the order in which they are pinned.
 pub const MAPS: [&str; 6] = [BANS_V4, BANS_V6, PORT_CLASSES, OWN_ADDRESSES, META, VERDICTS];
 
-/// The XDP program.
+/// The XDP program. It takes frames of several buffers, so it attaches to interfaces with
+/// a large MTU; Linux 5.18.
 pub const XDP: &str = "guard_xdp";
+/// The same for kernels that know no frames of several buffers.
+pub const XDP_LINEAR: &str = "guard_xdp_linear";
 /// The tcx program for interfaces whose frames begin with an Ethernet header.
 pub const TCX_ETHERNET: &str = "guard_tcx";
 /// The tcx program for interfaces whose packets begin with the IP header (tun, WireGuard).

@@ -1,1 +1,27 @@
-//! The real-kernel test harness.
+//! The test bed: real namespaces, a real journal, real systemd hosts, the real agent.
+//!
+//! - [`namespace`]: network namespaces and veth pairs; [`lan`]: an attacker, its
+//!   neighbour and a host on one cable.
+//! - [`probe`]: what a client meets at a port: an open door, a refusal or silence.
+//! - [`journal_files`]: journal files written entry by entry while the agent follows.
+//! - [`agent`]: the agent with a configuration of its own, and the other verbs.
+//! - [`root`] and [`container`]: Debian hosts with systemd, journald and sshd.
+//! - [`burst`]: probes at 1 kHz for measuring how fast a ban takes effect.
+//!
+//! Whatever is made here is removed when the value that stands for it is dropped, and
+//! only that: processes are ended by their id. What a killed run left behind is
+//! removed by the next one ([`namespace::sweep`]). Everything that waits does so for
+//! an event and has a deadline.
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod burst;
+pub mod command;
+pub mod container;
+pub mod deadline;
+pub mod journal_files;
+pub mod lan;
+pub mod namespace;
+pub mod probe;
+pub mod root;

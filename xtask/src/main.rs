@@ -1,8 +1,18 @@
 //! The project's own commands: `cargo xtask VERB`.
 
+#![forbid(unsafe_code)]
+
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build_ebpf;
+mod check;
+mod ci;
+mod demo;
+mod install;
+mod packages;
+mod test;
+mod workspace;
 
 /// Builds, checks, tests, shows and measures guard.
 #[derive(Parser)]
@@ -16,10 +26,28 @@ struct Arguments {
 enum Verb {
     /// Build the eBPF object that guardctl embeds.
     BuildEbpf(build_ebpf::Options),
+    /// Check format, lints, layers, file sizes, licences and the committed eBPF object.
+    Check(check::Options),
+    /// Run the tests: all of them, or one part.
+    Test(test::Options),
+    /// Put guardctl, its unit and its configuration in place.
+    Install(install::Options),
+    /// Watch an attacker being banned and released, on this machine, for real.
+    Demo(demo::Options),
+    /// Measure, beside Fail2Ban where it can do the same.
+    Bench(bench::Options),
+    /// Everything that a change must pass: check, then test.
+    Ci(ci::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().verb {
         Verb::BuildEbpf(options) => build_ebpf::run(&options),
+        Verb::Check(options) => check::run(&options),
+        Verb::Test(options) => test::run(&options),
+        Verb::Install(options) => install::run(&options),
+        Verb::Demo(options) => demo::run(&options),
+        Verb::Bench(options) => bench::run(&options),
+        Verb::Ci(options) => ci::run(&options),
     }
 }

@@ -1,0 +1,134 @@
+//! What becomes of a packet, and the one function that says so.
+//!
+//! Input: a packet and the [`Tables`] (in the kernel, the BPF maps; in tests, plain
+//! ones). Output: a [`Judgement`]. Invariant: only [`Verdict::Drop`] stops a packet, and
+//! only a ban that covers its port, towards an address that is in scope, before the ban's
+//! end, leads there. Everything that is unclear passes.
+
+use crate::layout::{SCOPE_ALL, Slot};
+use crate::packet::{Address, Header, Link, Network, Reader, Unwalked, network};
+
+/// What became of a packet, and why. The number is the index in the map of counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Verdict {
+    /// Passed: its source is not banned.
+    PassClean = 0,
+    /// Passed: its source is banned, but not from this port.
+    PassOtherPort = 1,
+    /// Passed: its source is banned, but it goes to an address that is not this host's.
+    PassOtherHost = 2,
+    /// Passed: its source was banned, and the ban has ended.
+    PassEnded = 3,
+    /// Passed: it is neither IPv4 nor IPv6.
+    PassNotIp = 4,
+    /// Passed: it could not be read to the point where a decision is possible.
+    PassUnparsed = 5,
+    /// Dropped.
+    Drop = 6,
+}
+
+impl Verdict {
+    /// All verdicts, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::PassClean,
+        Self::PassOtherPort,
+        Self::PassOtherHost,
+        Self::PassEnded,
+        Self::PassNotIp,
+        Self::PassUnparsed,
+        Self::Drop,
+    ];
+
+    /// How the verdict is called in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PassClean => "pass-clean",
+            Self::PassOtherPort => "pass-other-port",
+            Self::PassOtherHost => "pass-other-host",
+            Self::PassEnded => "pass-ended",
+            Self::PassNotIp => "pass-not-ip",
+            Self::PassUnparsed => "pass-unparsed",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+/// How many verdicts there are: entries of the map of counters.
+pub const VERDICTS: usize = Verdict::ALL.len();
+
+/// What a packet is judged by.
+pub trait Tables {
+    /// A ban that was found.
+    type Ban: Copy;
+
+    /// The ban of a source.
+    fn ban(&self, source: &Address) -> Option<Self::Ban>;
+    /// What the ban cuts off until when.
+    fn slots(&self, ban: Self::Ban) -> impl Iterator<Item = Slot>;
+    /// The port classes at an index of [`crate::layout::port_index`].
+    fn port_classes(&self, index: u32) -> u64;
+    /// [`crate::layout::SCOPE_HOST`] or [`SCOPE_ALL`].
+    fn scope(&self) -> u32;
+    /// Whether an address, in the form of [`Address::mapped`], is this host's own.
+    fn is_own(&self, address: &[u64; 2]) -> bool;
+    /// Nanoseconds since boot (`CLOCK_BOOTTIME`).
+    fn now(&self) -> u64;
+}
+
+/// A verdict, and the ban that a drop is put down to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement<B> {
+    /// What becomes of the packet.
+    pub verdict: Verdict,
+    /// The ban; there for [`Verdict::Drop`] and for nothing else.
+    pub ban: Option<B>,
+}
+
+/// Judges one packet.
+///
+/// The source comes first, because hardly any is banned. The clock comes last, because
+/// it costs more than all the rest together on virtual machines.
+#[inline(always)]
+pub fn judge<T: Tables>(packet: &impl Reader, link: Link, tables: &T) -> Judgement<T::Ban> {
+    let judged = match network(packet, link) {
+        Ok(Network::V4(header)) => judge_header(packet, header, tables),
+        Ok(Network::V6(header)) => judge_header(packet, header, tables),
+        Err(unwalked) => Err(unwalked),
+    };
+    match judged {
+        Ok(judgement) => judgement,
+        Err(Unwalked::NotIp) => Judgement { verdict: Verdict::PassNotIp, ban: None },
+        Err(Unwalked::Unparsed) => Judgement { verdict: Verdict::PassUnparsed, ban: None },
+    }
+}
+
+#[inline(always)]
+fn judge_header<T: Tables>(
+    packet: &impl Reader,
+    header: impl Header + Copy,
+    tables: &T,
+) -> Result<Judgement<T::Ban>, Unwalked> {
+    let pass = |verdict| Ok(Judgement { verdict, ban: None });
+    let Some(ban) = tables.ban(&header.source(packet)?) else {
+        return pass(Verdict::PassClean);
+    };
+    let classes = tables.port_classes(header.port_index(packet)?);
+    // The latest end among the jails that cut this port off.
+    let mut until = None;
+    for slot in tables.slots(ban) {
+        if slot.classes & classes != 0 {
+            until = until.max(Some(slot.until));
+        }
+    }
+    let Some(until) = until else {
+        return pass(Verdict::PassOtherPort);
+    };
+    if tables.scope() != SCOPE_ALL && !tables.is_own(&header.destination(packet)?) {
+        return pass(Verdict::PassOtherHost);
+    }
+    if tables.now() >= until {
+        return pass(Verdict::PassEnded);
+    }
+    Ok(Judgement { verdict: Verdict::Drop, ban: Some(ban) })
+}

@@ -1,0 +1,187 @@
+//! Links: what joins a program to an interface, pinned so that it outlives the agent.
+//!
+//! A link is made once and never again while it holds: a new program is put behind it.
+//! Its pin is named after the way and the interface's number. When the interface goes,
+//! the kernel says 0 for its number, so a link is never taken for that of another
+//! interface that got the same number later.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::object::Programs;
+use super::pins;
+use super::plan::Way;
+use super::syscall;
+use crate::enforce::EnforceError;
+
+/// All links, by interface.
+#[derive(Debug)]
+pub(super) struct Links {
+    directory: PathBuf,
+    by_interface: BTreeMap<u32, Attached>,
+}
+
+#[derive(Debug)]
+struct Attached {
+    way: Way,
+    fd: OwnedFd,
+}
+
+const WAYS: [(Way, &str); 4] =
+    [(Way::Native, "native"), (Way::Tcx, "tcx"), (Way::TcxIp, "tcxip"), (Way::Generic, "generic")];
+
+impl Links {
+    /// Takes over what is pinned, and removes pins of what is gone.
+    pub(super) fn open(directory: &Path) -> Result<Self, EnforceError> {
+        let mut links = Self { directory: directory.to_owned(), by_interface: BTreeMap::new() };
+        for name in pins::names(directory)? {
+            // What has another name was put there by somebody else.
+            let Some((way, interface)) = read_name(&name) else { continue };
+            let path = directory.join(&name);
+            let broken = |verb: &str, cause| EnforceError::Kernel {
+                operation: format!("{verb} {}", path.display()),
+                cause,
+            };
+            let fd = syscall::open_pin(&path).map_err(|cause| broken("open", cause))?;
+            let info = syscall::link_info(fd.as_fd()).map_err(|cause| broken("look at", cause))?;
+            if info.interface == interface && !links.by_interface.contains_key(&interface) {
+                links.by_interface.insert(interface, Attached { way, fd });
+            } else {
+                std::fs::remove_file(&path).map_err(|cause| broken("remove", cause))?;
+            }
+        }
+        Ok(links)
+    }
+
+    /// How an interface is covered by a link that still holds.
+    pub(super) fn way(&self, interface: u32) -> Option<Way> {
+        let attached = self.by_interface.get(&interface)?;
+        let info = syscall::link_info(attached.fd.as_fd()).ok()?;
+        (info.interface == interface).then_some(attached.way)
+    }
+
+    /// Whether there is any link.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_interface.is_empty()
+    }
+
+    /// Joins the program for a way to an interface that has no link.
+    pub(super) fn attach(
+        &mut self,
+        interface: u32,
+        way: Way,
+        programs: &Programs,
+    ) -> io::Result<()> {
+        self.forget(interface)?;
+        let (attach_type, flags) = match way {
+            Way::Native => (syscall::ATTACH_XDP, syscall::XDP_NATIVE),
+            Way::Generic => (syscall::ATTACH_XDP, syscall::XDP_GENERIC),
+            Way::Tcx | Way::TcxIp => (syscall::ATTACH_TCX_INGRESS, syscall::TCX_FIRST),
+        };
+        let (program, _) = programs.of(way);
+        let fd = syscall::create_link(program, interface, attach_type, flags)?;
+        // Should this fail, the link ends with its descriptor: nothing is left behind.
+        syscall::pin(fd.as_fd(), &self.path(interface, way))?;
+        self.by_interface.insert(interface, Attached { way, fd });
+        Ok(())
+    }
+
+    /// Puts `programs` behind all links that have others. Those on other maps are left
+    /// alone unless `ready`: these maps hold all that theirs do.
+    pub(super) fn update(&self, programs: &Programs, ready: bool) -> Result<(), EnforceError> {
+        for (interface, attached) in &self.by_interface {
+            let broken = |cause| EnforceError::Kernel {
+                operation: format!("put the new program on interface {interface}"),
+                cause,
+            };
+            let info = syscall::link_info(attached.fd.as_fd()).map_err(broken)?;
+            let (program, id) = programs.of(attached.way);
+            let known = programs.on_these_maps.contains(&info.program);
+            if info.interface == *interface && info.program != id && (known || ready) {
+                syscall::update_link(attached.fd.as_fd(), program).map_err(broken)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the link of an interface.
+    pub(super) fn detach(&mut self, interface: u32) -> io::Result<()> {
+        if let Some(attached) = self.by_interface.get(&interface) {
+            end(attached)?;
+        }
+        self.forget(interface)
+    }
+
+    /// Removes the pins of links that ended without us.
+    pub(super) fn sweep(&mut self) -> io::Result<()> {
+        let ended: Vec<u32> = self
+            .by_interface
+            .keys()
+            .copied()
+            .filter(|interface| self.way(*interface).is_none())
+            .collect();
+        ended.into_iter().try_for_each(|interface| self.forget(interface))
+    }
+
+    /// Ends all links.
+    pub(super) fn detach_all(&mut self) -> Result<(), EnforceError> {
+        let all: Vec<u32> = self.by_interface.keys().copied().collect();
+        for interface in all {
+            self.detach(interface).map_err(|cause| EnforceError::Kernel {
+                operation: format!("detach from interface {interface}"),
+                cause,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Id of the link of an interface.
+    pub(super) fn id(&self, interface: u32) -> Option<u32> {
+        let attached = self.by_interface.get(&interface)?;
+        syscall::link_info(attached.fd.as_fd()).ok().map(|info| info.id)
+    }
+
+    fn forget(&mut self, interface: u32) -> io::Result<()> {
+        let Some(attached) = self.by_interface.remove(&interface) else { return Ok(()) };
+        match std::fs::remove_file(self.path(interface, attached.way)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, interface: u32, way: Way) -> PathBuf {
+        let name = WAYS.iter().find(|(other, _)| *other == way).map_or("", |(_, name)| name);
+        self.directory.join(format!("{name}-{interface}"))
+    }
+}
+
+/// A link ends when its last descriptor and pin go; this is sooner, and certain.
+fn end(attached: &Attached) -> io::Result<()> {
+    match syscall::detach_link(attached.fd.as_fd()) {
+        // The interface is gone, and the link with it.
+        Err(error) if error.raw_os_error() != Some(libc::ENOLINK) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn read_name(name: &str) -> Option<(Way, u32)> {
+    let (way, interface) = name.split_once('-')?;
+    let (way, _) = WAYS.iter().find(|(_, other)| *other == way)?;
+    Some((*way, interface.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_name_way_and_interface() {
+        assert_eq!(read_name("native-12"), Some((Way::Native, 12)));
+        assert_eq!(read_name("tcxip-3"), Some((Way::TcxIp, 3)));
+        for other in ["native", "native-", "native-x", "eth0-3", "native-3-new"] {
+            assert_eq!(read_name(other), None, "{other}");
+        }
+    }
+}

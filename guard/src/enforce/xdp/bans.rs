@@ -1,0 +1,355 @@
+//! The ban maps: what they hold for each address, made so and read back.
+//!
+//! The kernel's entries are the only record of most bans: a change looks the entry up,
+//! changes it and writes it back, counters included. Only where an entry cannot tell
+//! its jails apart (more than [`SLOTS`](guard_common::layout::SLOTS) ends at one
+//! address, or jails that share a class) the jails and ends are kept here as well.
+//!
+//! An entry is replaced as a whole under the kernel's bucket lock, so a packet meets
+//! the old one or the new one. Entries go before new ones come, which cannot let
+//! anybody out who stays banned, and makes room.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+
+use guard_common::layout::{Ban, FOREVER};
+use guard_common::names::{BANS_V4, BANS_V6};
+
+use super::classes::Classes;
+use super::syscall::{Cursor, Map};
+use super::value::{Hold, alike, compile, holds};
+use crate::core::addr::Prefix;
+use crate::core::delta::{Delta, Snapshot};
+use crate::core::jail::JailId;
+use crate::core::time::Timestamp;
+use crate::enforce::{Dropped, EnforceError, Held, Moment};
+
+/// Changes that are looked at together.
+const CHUNK: usize = 4096;
+
+/// The ban maps of both families.
+#[derive(Debug)]
+pub(super) struct Bans {
+    pub(super) v4: Map<[u8; 4], Ban>,
+    pub(super) v6: Map<[u8; 16], Ban>,
+    /// What entries cannot say of themselves.
+    beyond: HashMap<Prefix, Vec<JailHold>>,
+}
+
+/// One ban of an address.
+#[derive(Clone, Copy, Debug)]
+struct JailHold {
+    jail: JailId,
+    until: u64,
+}
+
+/// Key of a ban map.
+trait Source: aya::Pod + Default + Ord {
+    const MAP: &str;
+    fn of(address: IpAddr) -> Option<Self>;
+    fn prefix(self) -> Prefix;
+}
+
+impl Source for [u8; 4] {
+    const MAP: &str = BANS_V4;
+
+    fn of(address: IpAddr) -> Option<Self> {
+        if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None }
+    }
+
+    fn prefix(self) -> Prefix {
+        Prefix::host(IpAddr::from(self))
+    }
+}
+
+impl Source for [u8; 16] {
+    const MAP: &str = BANS_V6;
+
+    fn of(address: IpAddr) -> Option<Self> {
+        if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None }
+    }
+
+    fn prefix(self) -> Prefix {
+        Prefix::host(IpAddr::from(self))
+    }
+}
+
+impl Bans {
+    pub(super) fn new(v4: Map<[u8; 4], Ban>, v6: Map<[u8; 16], Ban>) -> Self {
+        Self { v4, v6, beyond: HashMap::new() }
+    }
+
+    /// Makes both maps hold exactly the snapshot.
+    pub(super) fn replace(
+        &mut self,
+        desired: &Snapshot,
+        classes: &Classes,
+        now: Moment,
+    ) -> Result<(), EnforceError> {
+        self.beyond.clear();
+        let Self { v4, v6, beyond } = self;
+        let first = replace_family(v4, beyond, desired, classes, now);
+        let second = replace_family(v6, beyond, desired, classes, now);
+        let wide = desired.bans.iter().find(|ban| !ban.source.is_host());
+        first.and(second).and(wide.map_or(Ok(()), |ban| Err(prefix_refused(&ban.source))))
+    }
+
+    /// Makes the changes.
+    pub(super) fn apply(
+        &mut self,
+        deltas: &[Delta],
+        classes: &Classes,
+        now: Moment,
+    ) -> Result<(), EnforceError> {
+        let Self { v4, v6, beyond } = self;
+        let mut result = Ok(());
+        for chunk in deltas.chunks(CHUNK) {
+            result = result
+                .and(apply_family(v4, beyond, chunk, classes, now))
+                .and(apply_family(v6, beyond, chunk, classes, now));
+        }
+        let wide = deltas.iter().find_map(|delta| match delta {
+            Delta::Ban(ban) if !ban.source.is_host() => Some(&ban.source),
+            _ => None,
+        });
+        result.and(wide.map_or(Ok(()), |source| Err(prefix_refused(source))))
+    }
+
+    /// Every ban that the maps hold.
+    pub(super) fn held(&self, classes: &Classes, now: Moment) -> Result<Vec<Held>, EnforceError> {
+        let mut found = Vec::new();
+        held_family(&self.v4, &self.beyond, classes, now, &mut found)?;
+        held_family(&self.v6, &self.beyond, classes, now, &mut found)?;
+        Ok(found)
+    }
+}
+
+/// The end of a ban on the kernel's clock.
+fn boot_nanos(until: Option<Timestamp>, now: Moment) -> u64 {
+    let Some(until) = until else { return FOREVER };
+    let left = i128::from(until.micros()) - i128::from(now.wall.micros());
+    let at = i128::from(now.boot_nanos) + left * 1000;
+    u64::try_from(at.max(0)).unwrap_or(FOREVER)
+}
+
+fn replace_family<K: Source>(
+    map: &Map<K, Ban>,
+    beyond: &mut HashMap<Prefix, Vec<JailHold>>,
+    desired: &Snapshot,
+    classes: &Classes,
+    now: Moment,
+) -> Result<(), EnforceError> {
+    let mut wanted: Vec<(K, u32)> = (0..)
+        .zip(&desired.bans)
+        .filter(|(_, ban)| ban.source.is_host() && ban.until.is_none_or(|until| until > now.wall))
+        .filter_map(|(place, ban)| Some((K::of(ban.source.address())?, place)))
+        .collect();
+    wanted.sort_unstable();
+    let mut value_of = |group: &[(K, u32)]| -> Result<Option<Ban>, EnforceError> {
+        let bans = group.iter().map(|&(_, place)| &desired.bans[place as usize]);
+        let list = bans
+            .map(|ban| JailHold { jail: ban.jail, until: boot_nanos(ban.until, now) })
+            .collect();
+        value(group[0].0.prefix(), list, beyond, classes, now)
+    };
+
+    // What is there: removed, changed, or left as it is.
+    let mut there = vec![0_u64; wanted.len().div_ceil(64)];
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    let mut cursor = Cursor::default();
+    let mut more = true;
+    while more {
+        more = map
+            .walk(&mut cursor, &mut keys, &mut values)
+            .map_err(|cause| failed(format!("read {}", K::MAP), cause))?;
+        let mut changes = Changes::default();
+        for (key, present) in keys.iter().zip(&values) {
+            let start = wanted.partition_point(|(other, _)| other < key);
+            let end = start + wanted[start..].partition_point(|(other, _)| other == key);
+            if start == end {
+                changes.gone.push(*key);
+                continue;
+            }
+            there[start / 64] |= 1 << (start % 64);
+            changes.add(*key, Some(*present), value_of(&wanted[start..end])?);
+        }
+        changes.make(map)?;
+    }
+
+    let mut changes = Changes::default();
+    let mut start = 0;
+    for group in wanted.chunk_by(|a, b| a.0 == b.0) {
+        if there[start / 64] >> (start % 64) & 1 == 0 {
+            changes.add(group[0].0, None, value_of(group)?);
+        }
+        start += group.len();
+        if changes.keys.len() >= CHUNK {
+            std::mem::take(&mut changes).make(map)?;
+        }
+    }
+    changes.make(map)
+}
+
+fn apply_family<K: Source>(
+    map: &Map<K, Ban>,
+    beyond: &mut HashMap<Prefix, Vec<JailHold>>,
+    deltas: &[Delta],
+    classes: &Classes,
+    now: Moment,
+) -> Result<(), EnforceError> {
+    let mut of_source: Vec<(K, usize)> = deltas
+        .iter()
+        .map(|delta| match delta {
+            Delta::Ban(ban) => &ban.source,
+            Delta::Unban { source, .. } => source,
+        })
+        .enumerate()
+        .filter(|(_, source)| source.is_host())
+        .filter_map(|(place, source)| Some((K::of(source.address())?, place)))
+        .collect();
+    // By source, and in their own order for each.
+    of_source.sort_unstable();
+    let mut changes = Changes::default();
+    for group in of_source.chunk_by(|a, b| a.0 == b.0) {
+        let key = group[0].0;
+        let prefix = key.prefix();
+        let present = map
+            .look_up(&key)
+            .map_err(|cause| failed(format!("look {prefix} up in {}", K::MAP), cause))?;
+        let mut list = match (beyond.remove(&prefix), &present) {
+            (Some(list), _) => list,
+            (None, Some(present)) => jail_holds(present, classes, now).collect(),
+            (None, None) => Vec::new(),
+        };
+        for &(_, place) in group {
+            match &deltas[place] {
+                Delta::Ban(ban) => {
+                    list.retain(|hold| hold.jail != ban.jail);
+                    list.push(JailHold { jail: ban.jail, until: boot_nanos(ban.until, now) });
+                }
+                Delta::Unban { jail, .. } => list.retain(|hold| hold.jail != *jail),
+            }
+        }
+        let wanted = value(prefix, list, beyond, classes, now)?;
+        changes.add(key, present, wanted);
+    }
+    changes.make(map)
+}
+
+fn held_family<K: Source>(
+    map: &Map<K, Ban>,
+    beyond: &HashMap<Prefix, Vec<JailHold>>,
+    classes: &Classes,
+    now: Moment,
+    found: &mut Vec<Held>,
+) -> Result<(), EnforceError> {
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    let mut cursor = Cursor::default();
+    let mut more = true;
+    while more {
+        more = map
+            .walk(&mut cursor, &mut keys, &mut values)
+            .map_err(|cause| failed(format!("read {}", K::MAP), cause))?;
+        for (key, ban) in keys.iter().zip(&values) {
+            let source = key.prefix();
+            let dropped = Some(Dropped { packets: ban.packets, bytes: ban.bytes });
+            let known = beyond.get(&source);
+            let mut jails: Vec<JailId> = jail_holds(ban, classes, now)
+                .map(|hold| hold.jail)
+                .filter(|jail| {
+                    known.is_none_or(|list| {
+                        list.iter().any(|hold| hold.jail == *jail && hold.until > now.boot_nanos)
+                    })
+                })
+                .collect();
+            jails.sort_unstable();
+            jails.dedup();
+            let names = jails.iter().filter_map(|jail| classes.name(*jail));
+            found.extend(names.map(|jail| Held { jail: jail.clone(), source, dropped }));
+        }
+    }
+    Ok(())
+}
+
+/// The jails and ends that an entry tells.
+fn jail_holds<'a>(
+    ban: &'a Ban,
+    classes: &'a Classes,
+    now: Moment,
+) -> impl Iterator<Item = JailHold> + 'a {
+    holds(&ban.slots, now.boot_nanos).flat_map(|hold| {
+        classes.jails(hold.class).iter().map(move |&jail| JailHold { jail, until: hold.until })
+    })
+}
+
+/// What the map is to hold for an address; `None` is nothing. Remembers in `beyond`
+/// what that value cannot tell.
+fn value(
+    source: Prefix,
+    list: Vec<JailHold>,
+    beyond: &mut HashMap<Prefix, Vec<JailHold>>,
+    classes: &Classes,
+    now: Moment,
+) -> Result<Option<Ban>, EnforceError> {
+    let mut held = list
+        .iter()
+        .map(|hold| Ok(Hold { class: classes.bit(hold.jail)?, until: hold.until }))
+        .collect::<Result<Vec<_>, EnforceError>>()?;
+    let Some(compiled) = compile(&mut held, now.boot_nanos) else { return Ok(None) };
+    if !compiled.exact || held.iter().any(|hold| classes.jails(hold.class).len() > 1) {
+        beyond.insert(source, list);
+    }
+    Ok(Some(Ban { slots: compiled.slots, ..Ban::default() }))
+}
+
+/// Changes of one map that are made together.
+struct Changes<K> {
+    gone: Vec<K>,
+    keys: Vec<K>,
+    values: Vec<Ban>,
+}
+
+impl<K> Default for Changes<K> {
+    fn default() -> Self {
+        Self { gone: Vec::new(), keys: Vec::new(), values: Vec::new() }
+    }
+}
+
+impl<K: Source> Changes<K> {
+    fn add(&mut self, key: K, present: Option<Ban>, wanted: Option<Ban>) {
+        match (present, wanted) {
+            (Some(_), None) => self.gone.push(key),
+            (None, None) => {}
+            (Some(present), Some(wanted)) if alike(&present.slots, &wanted.slots) => {}
+            (present, Some(wanted)) => {
+                let Ban { packets, bytes, .. } = present.unwrap_or_default();
+                self.keys.push(key);
+                self.values.push(Ban { packets, bytes, ..wanted });
+            }
+        }
+    }
+
+    fn make(self, map: &Map<K, Ban>) -> Result<(), EnforceError> {
+        map.delete_batch(&self.gone)
+            .map_err(|cause| failed(format!("remove bans from {}", K::MAP), cause))?;
+        map.update_batch(&self.keys, &self.values).map_err(|(done, cause)| {
+            if cause.raw_os_error() == Some(libc::E2BIG) {
+                return EnforceError::Full { what: K::MAP, limit: map.info().max_entries as usize };
+            }
+            let source =
+                self.keys.get(done).map_or_else(String::new, |key| key.prefix().to_string());
+            failed(format!("ban {source} in {}", K::MAP), cause)
+        })
+    }
+}
+
+fn failed(operation: String, cause: io::Error) -> EnforceError {
+    EnforceError::Kernel { operation, cause }
+}
+
+fn prefix_refused(source: &Prefix) -> EnforceError {
+    EnforceError::Unavailable(format!(
+        "{source}: prefix bans are not in the XDP maps, single addresses are; use backend = \"nft\" for prefixes"
+    ))
+}

@@ -1,0 +1,259 @@
+//! The pinned maps as a whole: which are ours, what they are for, and the port classes.
+//!
+//! Input: a directory of pins. Output: [`Maps`]. Maps are adopted only when all are
+//! there, of this layout and boot, and as large as configured; META is written last, so
+//! maps that were left half-built have ABI 0 and are not.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use guard_common::layout::{
+    ABI, Counter, MAX_CLASSES, Meta, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST,
+};
+use guard_common::names::{BANS_V4, BANS_V6, META, OWN_ADDRESSES, PORT_CLASSES, VERDICTS};
+
+use super::bans::Bans;
+use super::classes::{self, Classes};
+use super::syscall::{self, Cursor, Map};
+use super::{Scope, XdpOptions};
+use crate::core::delta::{JailPorts, Snapshot};
+use crate::core::jail::JailName;
+use crate::enforce::{EnforceError, Moment};
+
+/// Jail name (64 bytes, filled up with zeros) → its bit (`u32`). No program reads it;
+/// it tells the jails of a ban to who did not make it.
+const JAILS: &str = "JAILS";
+/// There are no more [`crate::core::jail::JailId`]s.
+const MAX_JAILS: u32 = 65_536;
+
+/// All maps of one generation.
+#[derive(Debug)]
+pub(super) struct Maps {
+    pub(super) bans: Bans,
+    port_classes: Map<u32, u64>,
+    pub(super) own: Map<[u8; 16], u8>,
+    meta: Map<u32, Meta>,
+    verdicts: OwnedFd,
+    jails: Map<[u64; 8], u32>,
+    pub(super) classes: Classes,
+}
+
+impl Maps {
+    /// Opens the pinned maps of a directory, whatever is in them.
+    pub(super) fn open(directory: &Path) -> io::Result<Self> {
+        let pin = |name: &str| syscall::open_pin(&directory.join(name));
+        let mut maps = Self {
+            bans: Bans::new(Map::new(pin(BANS_V4)?)?, Map::new(pin(BANS_V6)?)?),
+            port_classes: Map::new(pin(PORT_CLASSES)?)?,
+            own: Map::new(pin(OWN_ADDRESSES)?)?,
+            meta: Map::new(pin(META)?)?,
+            verdicts: pin(VERDICTS)?,
+            jails: Map::new(pin(JAILS)?)?,
+            classes: Classes::default(),
+        };
+        maps.classes = maps.pinned_classes()?;
+        Ok(maps)
+    }
+
+    /// Adds the map that the object does not have.
+    pub(super) fn pin_jails(directory: &Path) -> io::Result<()> {
+        let map = syscall::create_map(
+            JAILS,
+            syscall::HASH,
+            (64, 4),
+            MAX_JAILS,
+            syscall::NO_PREALLOCATION,
+        )?;
+        syscall::pin(std::os::fd::AsFd::as_fd(&map), &directory.join(JAILS))
+    }
+
+    /// Whether the bans in these maps hold as they are: layout, boot and size are right.
+    pub(super) fn adoptable(&self, options: &XdpOptions, boot_id: [u8; 16]) -> io::Result<bool> {
+        let meta = self.meta.look_up(&0)?.unwrap_or_default();
+        Ok(meta.abi == ABI
+            && meta.boot_id == boot_id
+            && self.bans.v4.info().max_entries == options.max_bans_v4
+            && self.bans.v6.info().max_entries == options.max_bans_v6
+            && self.port_classes.info().max_entries == PORT_CLASS_ENTRIES)
+    }
+
+    /// Says what the maps are for. To be called when everything else is in place.
+    pub(super) fn declare(&self, scope: Scope, boot_id: [u8; 16]) -> Result<(), EnforceError> {
+        let scope = match scope {
+            Scope::Host => SCOPE_HOST,
+            Scope::All => SCOPE_ALL,
+        };
+        let meta = Meta { abi: ABI, scope, boot_id };
+        let present = self.meta.look_up(&0).map_err(|cause| failed("read META", cause))?;
+        if present == Some(meta) {
+            return Ok(());
+        }
+        self.meta.update(&0, &meta).map_err(|cause| failed("write META", cause))
+    }
+
+    /// Makes classes and bans what the snapshot says.
+    ///
+    /// The table grows first, then the bans change, then the table shrinks: at no time
+    /// does a banned source reach a port that it is to be cut off from. If all 64 bits
+    /// were in use and jails have changed, a new jail takes over a bit, and for the
+    /// moment of the change its sources may be cut off from the old jail's ports too.
+    pub(super) fn replace(&mut self, desired: &Snapshot, now: Moment) -> Result<(), EnforceError> {
+        let mut present = read_all(&self.port_classes, PORT_CLASSES)?;
+        let (desired_classes, wanted) = self.plan_classes(&desired.jails, &present)?;
+        let both: Vec<u64> = present.iter().zip(&wanted).map(|(a, b)| a | b).collect();
+        self.write_table(&mut present, &both)?;
+        drop(both);
+        self.classes = desired_classes;
+        self.write_jails()?;
+        let result = self.bans.replace(desired, &self.classes, now);
+        // A failure may have left entries that mean the old table.
+        if !matches!(result, Err(EnforceError::Kernel { .. })) {
+            self.write_table(&mut present, &wanted)?;
+        }
+        result
+    }
+
+    fn plan_classes(
+        &self,
+        jails: &[JailPorts],
+        present: &[u64],
+    ) -> Result<(Classes, Vec<u64>), EnforceError> {
+        let kept = |jail: &JailPorts| {
+            let (_, bit) = self.classes.entries().iter().find(|(name, _)| *name == jail.name)?;
+            classes::bit_means(present, *bit, &jail.ports).then_some(*bit)
+        };
+        let used = present.iter().fold(0, |used, entry| used | entry);
+        let classes = classes::assign(jails, kept, used)?;
+        let table = classes::table(jails, &classes);
+        Ok((classes, table))
+    }
+
+    fn write_table(&self, present: &mut [u64], wanted: &[u64]) -> Result<(), EnforceError> {
+        let changed = || (0_u32..).zip(present.iter().zip(wanted)).filter(|(_, (a, b))| a != b);
+        let keys: Vec<u32> = changed().map(|(index, _)| index).collect();
+        let values: Vec<u64> = changed().map(|(_, (_, value))| *value).collect();
+        self.port_classes.update_batch(&keys, &values).map_err(|(done, cause)| {
+            let index = keys.get(done).copied().unwrap_or_default();
+            failed(&format!("write entry {index} of {PORT_CLASSES}"), cause)
+        })?;
+        present.copy_from_slice(wanted);
+        Ok(())
+    }
+
+    fn write_jails(&self) -> Result<(), EnforceError> {
+        let broken = |cause| failed("write JAILS", cause);
+        for (name, bit) in self.classes.entries() {
+            self.jails.update(&name_key(name), &u32::from(*bit)).map_err(broken)?;
+        }
+        for (key, _) in read_entries(&self.jails).map_err(broken)? {
+            if !self.classes.entries().iter().any(|(name, _)| name_key(name) == key) {
+                self.jails.delete(&key).map_err(broken)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pinned_classes(&self) -> io::Result<Classes> {
+        let mut entries: Vec<(JailName, u8)> = Vec::new();
+        for (key, bit) in read_entries(&self.jails)? {
+            let octets: Vec<u8> = key.iter().flat_map(|part| part.to_ne_bytes()).collect();
+            let text = String::from_utf8_lossy(&octets);
+            let name = JailName::new(text.trim_end_matches('\0')).map_err(io::Error::other)?;
+            let bit = u8::try_from(bit).ok().filter(|bit| usize::from(*bit) < MAX_CLASSES);
+            entries.push((name, bit.ok_or_else(|| io::Error::other("a class beyond the last"))?));
+        }
+        // No order of the jails is known yet; the first snapshot tells.
+        entries.sort_unstable();
+        Ok(Classes::new(entries))
+    }
+
+    /// Makes the map of own addresses hold exactly these: what is new comes before what
+    /// is old goes.
+    pub(super) fn replace_own(&self, mut wanted: Vec<[u8; 16]>) -> Result<(), EnforceError> {
+        wanted.sort_unstable();
+        wanted.dedup();
+        let present = read_entries(&self.own)
+            .map_err(|cause| failed(&format!("read {OWN_ADDRESSES}"), cause))?;
+        let missing: Vec<[u8; 16]> = wanted
+            .iter()
+            .filter(|address| !present.iter().any(|(other, _)| other == *address))
+            .copied()
+            .collect();
+        self.own.update_batch(&missing, &vec![1; missing.len()]).map_err(|(_, cause)| {
+            if cause.raw_os_error() == Some(libc::E2BIG) {
+                return EnforceError::Unavailable(format!(
+                    "this host has {} addresses, {OWN_ADDRESSES} holds {}: use scope = \"all\" or backend = \"nft\"",
+                    wanted.len(),
+                    self.own.info().max_entries
+                ));
+            }
+            failed(&format!("write {OWN_ADDRESSES}"), cause)
+        })?;
+        let gone: Vec<[u8; 16]> = present
+            .iter()
+            .map(|(address, _)| *address)
+            .filter(|address| wanted.binary_search(address).is_err())
+            .collect();
+        self.own
+            .delete_batch(&gone)
+            .map_err(|cause| failed(&format!("remove from {OWN_ADDRESSES}"), cause))
+    }
+
+    /// Own addresses as the map has them.
+    pub(super) fn own_addresses(&self) -> io::Result<Vec<[u8; 16]>> {
+        Ok(read_entries(&self.own)?.into_iter().map(|(address, _)| address).collect())
+    }
+
+    /// One verdict's packets and bytes over all CPUs.
+    pub(super) fn verdict(&self, verdict: u32) -> Result<Counter, EnforceError> {
+        use std::os::fd::AsFd;
+        let broken = |cause| failed("read VERDICTS", cause);
+        let cpus = aya::util::nr_cpus().map_err(|(_, cause)| broken(cause))?;
+        let each: Vec<Counter> =
+            syscall::look_up_per_cpu(self.verdicts.as_fd(), verdict, cpus).map_err(broken)?;
+        Ok(each.iter().fold(Counter::default(), |sum, one| Counter {
+            packets: sum.packets + one.packets,
+            bytes: sum.bytes + one.bytes,
+        }))
+    }
+}
+
+/// All entries of a small map.
+fn read_entries<K: aya::Pod + Default, V: aya::Pod + Default>(
+    map: &Map<K, V>,
+) -> io::Result<Vec<(K, V)>> {
+    let mut entries = Vec::new();
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    let mut cursor = Cursor::default();
+    let mut more = true;
+    while more {
+        more = map.walk(&mut cursor, &mut keys, &mut values)?;
+        entries.extend(keys.iter().copied().zip(values.iter().copied()));
+    }
+    Ok(entries)
+}
+
+/// All values of an array map, in order.
+fn read_all(map: &Map<u32, u64>, name: &str) -> Result<Vec<u64>, EnforceError> {
+    let mut table = vec![0; map.info().max_entries as usize];
+    let entries = read_entries(map).map_err(|cause| failed(&format!("read {name}"), cause))?;
+    for (index, value) in entries {
+        table[index as usize] = value;
+    }
+    Ok(table)
+}
+
+fn name_key(name: &JailName) -> [u64; 8] {
+    let mut octets = [0; 64];
+    octets[..name.as_str().len()].copy_from_slice(name.as_str().as_bytes());
+    let mut key = [0; 8];
+    for (part, bytes) in key.iter_mut().zip(octets.chunks_exact(8)) {
+        *part = u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
+    }
+    key
+}
+
+fn failed(operation: &str, cause: io::Error) -> EnforceError {
+    EnforceError::Kernel { operation: operation.to_owned(), cause }
+}

@@ -1,0 +1,296 @@
+//! Bans in the driver: eBPF maps that hold them, and programs that drop by them.
+//!
+//! Input: the ban set, the host's addresses and interfaces. Output: pinned maps,
+//! programs and links, which go on without the agent and are adopted when it returns.
+//!
+//! What keeps a banned source out at all times:
+//!
+//! - Maps of the same layout, boot and sizes are adopted as they are. Others are built
+//!   beside them; the links are moved to the programs on the new maps (one atomic step
+//!   each) only when those hold the whole snapshot and the own addresses: after the
+//!   first [`replace`](Enforcer::replace), and the first [`follow`](Enforcer::follow)
+//!   unless the addresses could be copied.
+//! - Links are made once. A new program goes behind the link that is there.
+//! - A class table grows before the bans that need it and shrinks after.
+//!
+//! One process at a time may have this open; its caller sees to that.
+
+use std::path::{Path, PathBuf};
+
+use guard_common::layout::Counter;
+use guard_common::verdict::Verdict;
+
+use super::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, mapped_octets};
+use crate::core::delta::{Delta, Snapshot};
+use crate::core::host::Host;
+
+mod attach;
+mod bans;
+mod classes;
+mod cover;
+mod maps;
+mod object;
+mod pins;
+pub(in crate::enforce) mod plan;
+mod syscall;
+mod value;
+
+use attach::Links;
+use maps::Maps;
+use object::Programs;
+use pins::Pins;
+
+/// Which interfaces are guarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Interfaces {
+    /// Every one but loopback.
+    #[default]
+    Auto,
+    /// These alone.
+    Named(Vec<String>),
+}
+
+/// Packets to whom are dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// To this host's own addresses.
+    #[default]
+    Host,
+    /// To any address.
+    All,
+}
+
+/// How to open [`Xdp`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XdpOptions {
+    /// Where maps, programs and links are pinned; a bpffs is mounted there if it is not
+    /// on one.
+    pub directory: PathBuf,
+    /// Which interfaces are guarded.
+    pub interfaces: Interfaces,
+    /// Packets to whom are dropped.
+    pub scope: Scope,
+    /// IPv4 addresses that can be banned at one time.
+    pub max_bans_v4: u32,
+    /// IPv6 addresses that can be banned at one time.
+    pub max_bans_v6: u32,
+    /// Whether generic XDP may be used where there is neither native XDP nor tcx.
+    pub generic: bool,
+}
+
+impl Default for XdpOptions {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("/run/guard/bpf"),
+            interfaces: Interfaces::Auto,
+            scope: Scope::Host,
+            max_bans_v4: 1 << 18,
+            max_bans_v6: 1 << 18,
+            generic: false,
+        }
+    }
+}
+
+/// The enforcer that drops in XDP and tcx programs.
+#[derive(Debug)]
+pub struct Xdp {
+    options: XdpOptions,
+    pins: Pins,
+    maps: Maps,
+    programs: Programs,
+    links: Links,
+    coverage: Vec<Coverage>,
+    /// The maps are to take the place of others, or of none, and have not yet.
+    aside: bool,
+    /// The maps hold a whole snapshot.
+    filled: bool,
+    /// The maps know the host's addresses.
+    at_home: bool,
+}
+
+impl Xdp {
+    /// Adopts what is pinned, or builds anew beside it.
+    ///
+    /// # Errors
+    /// When there is no bpffs and none can be mounted, when BPF is not permitted, or
+    /// when the kernel refuses the maps or programs.
+    pub fn open(options: XdpOptions) -> Result<Self, EnforceError> {
+        Self::open_with(options, object::OBJECT)
+    }
+
+    /// As [`Xdp::open`], with another eBPF object of the same layout (aligned to 8
+    /// bytes), as an upgrade brings one.
+    ///
+    /// # Errors
+    /// As [`Xdp::open`].
+    pub fn open_with(options: XdpOptions, object: &[u8]) -> Result<Self, EnforceError> {
+        object::permitted()?;
+        let boot_id = boot_id()?;
+        let pins = Pins::open(&options.directory)?;
+        let links = Links::open(&pins.links())?;
+        let present = Maps::open(&pins.maps()).ok();
+        let adopted = match present {
+            Some(maps) if maps.adoptable(&options, boot_id).unwrap_or(false) => Ok(maps),
+            other => Err(other),
+        };
+        let aside = adopted.is_err();
+        let (maps, programs, at_home) = match adopted {
+            Ok(maps) => {
+                let programs = object::load(object, &pins.maps(), &options)?;
+                maps.declare(options.scope, boot_id)?;
+                (maps, programs, true)
+            }
+            Err(present) => {
+                let (maps, programs) = build(object, &pins, &options)?;
+                let own = present.and_then(|old| old.own_addresses().ok());
+                let at_home = own.is_some();
+                maps.replace_own(own.unwrap_or_default())?;
+                maps.declare(options.scope, boot_id)?;
+                (maps, programs, at_home)
+            }
+        };
+        let mut xdp = Self {
+            options,
+            pins,
+            maps,
+            programs,
+            links,
+            coverage: Vec::new(),
+            aside,
+            filled: false,
+            at_home,
+        };
+        xdp.settle()?;
+        Ok(xdp)
+    }
+
+    /// The eBPF object that is embedded.
+    pub fn object() -> &'static [u8] {
+        object::OBJECT
+    }
+
+    /// Takes note of the host's addresses alone; [`Enforcer::follow`] does this too.
+    ///
+    /// # Errors
+    /// When there are more addresses than the map holds.
+    pub fn follow_addresses(&mut self, host: &Host) -> Result<(), EnforceError> {
+        let own = host.addresses.own.iter().map(|address| mapped_octets(*address)).collect();
+        self.maps.replace_own(own)?;
+        self.at_home = true;
+        self.settle()
+    }
+
+    /// Packets and bytes of every verdict since the maps were made.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn totals(&self) -> Result<Vec<(Verdict, Counter)>, EnforceError> {
+        let each = Verdict::ALL.into_iter();
+        each.map(|verdict| Ok((verdict, self.maps.verdict(verdict as u32)?))).collect()
+    }
+
+    /// Id of the link on an interface, by the interface's number.
+    pub fn link_id(&self, interface: u32) -> Option<u32> {
+        self.links.id(interface)
+    }
+
+    /// Brings links and pins to these maps and programs as far as that leaves no gap.
+    fn settle(&mut self) -> Result<(), EnforceError> {
+        let ready = self.filled && self.at_home;
+        self.links.update(&self.programs, ready)?;
+        // Without links nothing is in force, so there is nothing to wait for.
+        if self.aside && (ready || self.links.is_empty()) {
+            self.pins.commit()?;
+            self.aside = false;
+        }
+        Ok(())
+    }
+}
+
+impl Enforcer for Xdp {
+    fn name(&self) -> &'static str {
+        "xdp"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { counts_drops: true, ends_bans: true, survives_agent: true }
+    }
+
+    fn replace(&mut self, desired: &Snapshot, now: Moment) -> Result<(), EnforceError> {
+        let result = self.maps.replace(desired, now);
+        // Maps that hold as much as they can are better than none that are newer.
+        self.filled |= !matches!(result, Err(EnforceError::Kernel { .. }));
+        self.settle()?;
+        result
+    }
+
+    fn apply(&mut self, deltas: &[Delta], now: Moment) -> Result<(), EnforceError> {
+        let Maps { bans, classes, .. } = &mut self.maps;
+        bans.apply(deltas, classes, now)
+    }
+
+    fn follow(&mut self, host: &Host) -> Result<(), EnforceError> {
+        self.follow_addresses(host)?;
+        let covered =
+            cover::cover(&host.interfaces, &self.options, &mut self.links, &self.programs);
+        self.coverage = covered.coverage;
+        if covered.problems.is_empty() {
+            return Ok(());
+        }
+        Err(EnforceError::Unavailable(format!("not guarded: {}", covered.problems.join(". "))))
+    }
+
+    fn held(&mut self, now: Moment) -> Result<Vec<Held>, EnforceError> {
+        self.maps.bans.held(&self.maps.classes, now)
+    }
+
+    fn coverage(&self) -> Vec<Coverage> {
+        self.coverage.clone()
+    }
+
+    fn detach(&mut self) -> Result<(), EnforceError> {
+        self.links.detach_all()?;
+        self.coverage.clear();
+        self.pins.remove()
+    }
+}
+
+/// Removes every trace that guard left in a directory, without loading anything:
+/// `false` when there is none.
+///
+/// # Errors
+/// What could not be removed.
+pub fn detach(directory: &Path) -> Result<bool, EnforceError> {
+    let Some(pins) = Pins::find(directory) else { return Ok(false) };
+    Links::open(&pins.links())?.detach_all()?;
+    pins.remove()?;
+    Ok(true)
+}
+
+/// Makes new maps, and programs on them, in the directory for what is being built.
+fn build(
+    object: &[u8],
+    pins: &Pins,
+    options: &XdpOptions,
+) -> Result<(Maps, Programs), EnforceError> {
+    pins.begin()?;
+    let directory = pins.new_maps();
+    let broken = |cause| EnforceError::Kernel {
+        operation: format!("make the maps in {}", directory.display()),
+        cause,
+    };
+    let programs = object::load(object, &directory, options)?;
+    Maps::pin_jails(&directory).map_err(broken)?;
+    Ok((Maps::open(&directory).map_err(broken)?, programs))
+}
+
+/// The kernel's name for this boot: what counts its clock in it.
+fn boot_id() -> Result<[u8; 16], EnforceError> {
+    const FILE: &str = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(FILE)
+        .map_err(|cause| EnforceError::Kernel { operation: format!("read {FILE}"), cause })?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let number = u128::from_str_radix(&digits, 16)
+        .map_err(|_| EnforceError::Unavailable(format!("{FILE} holds no id: `{}`", text.trim())))?;
+    Ok(number.to_be_bytes())
+}

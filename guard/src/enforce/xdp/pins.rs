@@ -1,0 +1,165 @@
+//! Where guard's maps, programs and links outlive the agent: a directory on a bpffs.
+//!
+//! ```text
+//! /run/guard/bpf/            a bpffs of our own, mode 0700 (or a directory on another)
+//!   maps-v1/                 the maps and the programs that use them
+//!   maps-v1-new/             those that are being built to take its place
+//!   links/native-2 tcx-5 …   one link for each covered interface, by its number
+//! ```
+//!
+//! (The kernel keeps names with dots in a bpffs for itself, and interface names may have
+//! some.) A mount that the agent makes in a mount namespace of its own ends with it,
+//! and the bans with that: a service manager must make this one outside.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use guard_common::layout::ABI;
+use rustix::mount::MountFlags;
+
+use crate::enforce::EnforceError;
+
+/// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
+const BPFFS: i64 = 0xcafe_4a11;
+
+/// The directory, known to be on a bpffs.
+#[derive(Clone, Debug)]
+pub(super) struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    /// Makes the directory, and mounts a bpffs there if it is not on one.
+    pub(super) fn open(root: &Path) -> Result<Self, EnforceError> {
+        let pins = Self { root: root.to_owned() };
+        make_directory(root)?;
+        if !is_bpffs(root)? {
+            mount(root)?;
+        }
+        make_directory(&pins.links())?;
+        Ok(pins)
+    }
+
+    /// The same without making anything; `None` when there is nothing of guard.
+    pub(super) fn find(root: &Path) -> Option<Self> {
+        let pins = Self { root: root.to_owned() };
+        (is_bpffs(root).ok()? && pins.links().is_dir()).then_some(pins)
+    }
+
+    /// The maps in use.
+    pub(super) fn maps(&self) -> PathBuf {
+        self.root.join(format!("maps-v{ABI}"))
+    }
+
+    /// The maps that are being built.
+    pub(super) fn new_maps(&self) -> PathBuf {
+        self.root.join(format!("maps-v{ABI}-new"))
+    }
+
+    /// The links.
+    pub(super) fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    /// Makes an empty directory for new maps.
+    pub(super) fn begin(&self) -> Result<(), EnforceError> {
+        remove_directory(&self.new_maps())?;
+        make_directory(&self.new_maps())
+    }
+
+    /// Puts the new maps in the place of those in use and of all other versions.
+    pub(super) fn commit(&self) -> Result<(), EnforceError> {
+        let new = self.new_maps();
+        for directory in self.generations()? {
+            if directory != new {
+                remove_directory(&directory)?;
+            }
+        }
+        let maps = self.maps();
+        fs::rename(&new, &maps).map_err(|cause| failed("rename", &new, cause))
+    }
+
+    /// Removes everything but the mount.
+    pub(super) fn remove(&self) -> Result<(), EnforceError> {
+        for directory in self.generations()? {
+            remove_directory(&directory)?;
+        }
+        remove_directory(&self.links())?;
+        match fs::remove_dir(&self.root) {
+            Err(cause) if !matches!(cause.raw_os_error(), Some(libc::EBUSY | libc::ENOENT)) => {
+                Err(failed("remove", &self.root, cause))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn generations(&self) -> Result<Vec<PathBuf>, EnforceError> {
+        Ok(names(&self.root)?
+            .into_iter()
+            .filter(|name| name.starts_with("maps-v"))
+            .map(|name| self.root.join(name))
+            .collect())
+    }
+}
+
+/// The names in a directory; none when it is not there.
+pub(super) fn names(directory: &Path) -> Result<Vec<String>, EnforceError> {
+    let entries = match fs::read_dir(directory) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|cause| failed("read", directory, cause))?,
+    };
+    entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<_>>()
+        .map_err(|cause| failed("read", directory, cause))
+}
+
+fn make_directory(directory: &Path) -> Result<(), EnforceError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|cause| failed("make", directory, cause))
+}
+
+fn remove_directory(directory: &Path) -> Result<(), EnforceError> {
+    for name in names(directory)? {
+        let path = directory.join(name);
+        fs::remove_file(&path).map_err(|cause| failed("remove", &path, cause))?;
+    }
+    match fs::remove_dir(directory) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(failed("remove", directory, cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_bpffs(directory: &Path) -> Result<bool, EnforceError> {
+    let filesystem = rustix::fs::statfs(directory)
+        .map_err(|cause| failed("look at", directory, cause.into()))?;
+    Ok(filesystem.f_type == BPFFS)
+}
+
+fn mount(directory: &Path) -> Result<(), EnforceError> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("bpf", directory, "bpf", flags, c"mode=0700").map_err(|cause| {
+        let at = directory.display();
+        let operation = match cause {
+            rustix::io::Errno::PERM | rustix::io::Errno::ACCESS => {
+                format!("mount a bpffs at {at} (as root, run: mount -t bpf -o mode=0700 bpf {at})")
+            }
+            rustix::io::Errno::NODEV => {
+                format!("mount a bpffs at {at} (this kernel has no BPF; use backend = \"nft\")")
+            }
+            _ => format!("mount a bpffs at {at}"),
+        };
+        EnforceError::Kernel { operation, cause: cause.into() }
+    })
+}
+
+fn failed(verb: &str, path: &Path, cause: io::Error) -> EnforceError {
+    EnforceError::Kernel { operation: format!("{verb} {}", path.display()), cause }
+}

@@ -1,0 +1,158 @@
+//! What the tests of the XDP enforcer stand on: a bpffs of their own, the host as it
+//! is, and short words for bans and connections.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use guard::core::addr::Prefix;
+use guard::core::delta::{Ban, JailPorts, Snapshot};
+use guard::core::host::{Host, HostAddresses, Interface};
+use guard::core::jail::{JailId, JailName};
+use guard::core::ports::{Ports, Protocols};
+use guard::core::reason::Reason;
+use guard::core::time::{Span, Timestamp};
+use guard::enforce::Moment;
+use guard::enforce::xdp::{Xdp, XdpOptions};
+use guard_tests::namespace::Namespace;
+use guard_tests::probe::{self, Answer};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
+
+/// Where the sshd jail's service listens.
+pub(crate) const SSH: u16 = 22;
+/// A port of no jail.
+pub(crate) const OTHER: u16 = 2222;
+
+/// A directory that becomes a bpffs, and is none any more when this is dropped.
+pub(crate) struct Bpffs(tempfile::TempDir);
+
+impl Bpffs {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(tempfile::tempdir()?))
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path().join("bpf")
+    }
+
+    pub(crate) fn options(&self) -> XdpOptions {
+        XdpOptions {
+            directory: self.path(),
+            max_bans_v4: 1 << 17,
+            max_bans_v6: 1 << 10,
+            ..XdpOptions::default()
+        }
+    }
+
+    /// Names of what is pinned in a directory of it. (Those with dots are the kernel's.)
+    pub(crate) fn pinned(&self, directory: &str) -> Result<Vec<String>> {
+        let mut names: Vec<String> = std::fs::read_dir(self.path().join(directory))?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<_>>()?;
+        names.retain(|name| !name.contains('.'));
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        // All pins go with the mount, and all links with the pins.
+        rustix::mount::unmount(self.path(), rustix::mount::UnmountFlags::DETACH).ok();
+    }
+}
+
+pub(crate) fn now() -> Moment {
+    let micros = |clock| {
+        let time = clock_gettime(clock);
+        time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+    };
+    Moment {
+        wall: Timestamp::from_micros(micros(ClockId::Realtime)),
+        boot_nanos: micros(ClockId::Boottime).cast_unsigned() * 1000,
+    }
+}
+
+/// The jails of all tests: ids 0, 1, and 2 with the ports of 0.
+pub(crate) fn jails() -> Vec<JailPorts> {
+    [("sshd", SSH), ("other", OTHER), ("again", SSH)]
+        .map(|(name, port)| JailPorts {
+            name: JailName::new(name).expect("a name"),
+            ports: Ports::new(Protocols::Tcp, [port..=port]),
+        })
+        .to_vec()
+}
+
+pub(crate) fn ban(jail: u16, source: impl Into<Prefix>, left: Option<Duration>) -> Ban {
+    let since = now().wall;
+    let left = left.map(|left| Span::from_micros(left.as_micros().try_into().expect("short")));
+    Ban {
+        jail: JailId(jail),
+        source: source.into(),
+        since,
+        until: left.map(|left| since + left),
+        reason: Reason::Manual { forced: false },
+    }
+}
+
+pub(crate) fn snapshot(bans: Vec<Ban>) -> Snapshot {
+    Snapshot { serial: 1, jails: jails(), bans }
+}
+
+/// What is held, as `jail source`, in order.
+pub(crate) fn held(xdp: &mut Xdp) -> Result<Vec<String>> {
+    use guard::enforce::Enforcer;
+    let mut list: Vec<String> =
+        xdp.held(now())?.iter().map(|held| format!("{} {}", held.jail, held.source)).collect();
+    list.sort_unstable();
+    Ok(list)
+}
+
+/// The host's network as `ip` shows it inside a namespace.
+pub(crate) fn host(at: &Namespace) -> Result<Host> {
+    let links: Vec<Value> = serde_json::from_str(&at.ip("-d -j link")?)?;
+    let addresses: Vec<Value> = serde_json::from_str(&at.ip("-j address")?)?;
+    let index = |link: &Value| link["ifindex"].as_u64().and_then(|index| u32::try_from(index).ok());
+    let index_of = |name: &str| links.iter().find(|link| link["ifname"] == name).and_then(index);
+    let interfaces = links
+        .iter()
+        .map(|link| {
+            Ok(Interface {
+                index: index(link).context("no ifindex")?,
+                name: link["ifname"].as_str().context("no name")?.to_owned(),
+                kind: link["linkinfo"]["info_kind"].as_str().unwrap_or_default().to_owned(),
+                loopback: link["link_type"] == "loopback",
+                ethernet: link["link_type"] == "ether",
+                master: link["master"].as_str().and_then(index_of),
+                mtu: u32::try_from(link["mtu"].as_u64().context("no mtu")?)?,
+                xdp_program: link["xdp"]["prog"]["id"]
+                    .as_u64()
+                    .and_then(|id| u32::try_from(id).ok()),
+            })
+        })
+        .collect::<Result<_>>()?;
+    let own = addresses
+        .iter()
+        .flat_map(|link| link["addr_info"].as_array().into_iter().flatten())
+        .filter_map(|address| address["local"].as_str())
+        .map(|address| Ok(address.parse::<IpAddr>()?))
+        .collect::<Result<_>>()?;
+    Ok(Host { addresses: HostAddresses { own, gateways: Vec::new() }, interfaces })
+}
+
+/// Asserts that a connection is made.
+pub(crate) fn assert_open(from: &Namespace, source: IpAddr, to: IpAddr, port: u16) -> Result<()> {
+    let answer = probe::connect(from, source, SocketAddr::new(to, port), probe::PATIENCE)?;
+    assert_eq!(answer, Answer::Connected, "{source} to {to} port {port}");
+    Ok(())
+}
+
+/// Asserts that nothing answers.
+pub(crate) fn assert_silent(from: &Namespace, source: IpAddr, to: IpAddr, port: u16) -> Result<()> {
+    let answer =
+        probe::connect(from, source, SocketAddr::new(to, port), Duration::from_millis(400))?;
+    assert_eq!(answer, Answer::Silence, "{source} to {to} port {port}");
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! `cargo xtask install`: guardctl, its unit and its configuration, below one root.
+//!
+//! Vendor files are replaced; what lies under `/etc` already is the administrator's and
+//! is kept. Everything that is done is printed.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{packages, workspace};
+
+/// Options of `install`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Install below this directory, such as the root of a container or a package.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Install this guardctl instead of building it.
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
+
+/// Files of `config/` and where they go: all files of the source directory with the
+/// given extension, or the one file.
+const FILES: &[(&str, &str, Owner)] = &[
+    ("jail.conf", "usr/lib/guard/jail.conf", Owner::Vendor),
+    ("filter.d/*.conf", "usr/lib/guard/filter.d", Owner::Vendor),
+    ("systemd/*.service", "usr/lib/systemd/system", Owner::Vendor),
+    ("systemd/*.mount", "usr/lib/systemd/system", Owner::Vendor),
+    ("sysusers.d/*.conf", "usr/lib/sysusers.d", Owner::Vendor),
+    ("guard.toml", "etc/guard/guard.toml", Owner::Administrator),
+    ("jail.d/*.conf", "etc/guard/jail.d", Owner::Administrator),
+];
+
+/// Directories that are there even when nothing is shipped for them.
+const DIRECTORIES: &[&str] = &["etc/guard/jail.d", "etc/guard/filter.d"];
+
+/// Whose a file is once it is installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// Replaced by every installation.
+    Vendor,
+    /// Written once.
+    Administrator,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let program = match &options.program {
+        Some(program) => program.clone(),
+        None => {
+            packages::need(&[packages::BUILD])?;
+            workspace::build_guardctl()?
+        }
+    };
+    let root = &options.root;
+    put(&program, &root.join("usr/bin/guardctl"), Owner::Vendor, 0o755)?;
+    for directory in DIRECTORIES {
+        fs::create_dir_all(root.join(directory))
+            .with_context(|| format!("make {}", root.join(directory).display()))?;
+    }
+    for (source, destination, owner) in FILES {
+        let destination = root.join(destination);
+        for (source, destination) in expand(&workspace::root().join("config"), source, destination)?
+        {
+            put(&source, &destination, *owner, 0o644)?;
+        }
+    }
+    finish(root)
+}
+
+/// The files that a pattern of [`FILES`] stands for, with their destinations.
+fn expand(config: &Path, pattern: &str, destination: PathBuf) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let Some((directory, extension)) = pattern.split_once("/*.") else {
+        return Ok(vec![(config.join(pattern), destination)]);
+    };
+    let directory = config.join(directory);
+    let mut files = Vec::new();
+    for entry in
+        fs::read_dir(&directory).with_context(|| format!("read {}", directory.display()))?
+    {
+        let path = entry?.path();
+        if path.extension() == Some(OsStr::new(extension))
+            && let Some(name) = path.file_name()
+        {
+            files.push((path.clone(), destination.join(name)));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Puts one file in place at once: a program that runs keeps its old file.
+fn put(source: &Path, destination: &Path, owner: Owner, mode: u32) -> Result<()> {
+    if owner == Owner::Administrator && destination.exists() {
+        println!("kept       {}", destination.display());
+        return Ok(());
+    }
+    let directory = destination.parent().context("a file in a directory")?;
+    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    let aside = destination.with_added_extension("new");
+    fs::copy(source, &aside)
+        .with_context(|| format!("copy {} to {}", source.display(), aside.display()))?;
+    fs::set_permissions(&aside, fs::Permissions::from_mode(mode))?;
+    fs::rename(&aside, destination)
+        .with_context(|| format!("put {} in place", destination.display()))?;
+    println!("installed  {}", destination.display());
+    Ok(())
+}
+
+/// Makes the group and tells systemd, if this is the running system.
+fn finish(root: &Path) -> Result<()> {
+    let is_this_host = root.canonicalize().is_ok_and(|root| root == Path::new("/"))
+        && Path::new("/run/systemd/system").exists();
+    if is_this_host {
+        workspace::run(Command::new("systemd-sysusers").arg("guard.conf"))?;
+        workspace::run(Command::new("systemctl").arg("daemon-reload"))?;
+    }
+    println!("\nTo start it now and at every boot: systemctl enable --now guard.service");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vendor_files_are_replaced_and_the_administrators_are_kept() {
+        let directory = std::env::temp_dir().join(format!("guard-install-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let (source, vendor, own) =
+            (directory.join("source"), directory.join("usr/a"), directory.join("etc/a"));
+        for text in ["first", "second"] {
+            fs::write(&source, text).expect("write");
+            put(&source, &vendor, Owner::Vendor, 0o644).expect("put");
+            put(&source, &own, Owner::Administrator, 0o644).expect("put");
+        }
+        assert_eq!(fs::read_to_string(&vendor).expect("read"), "second");
+        assert_eq!(fs::read_to_string(&own).expect("read"), "first");
+        fs::remove_dir_all(&directory).expect("remove");
+    }
+}
