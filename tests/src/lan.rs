@@ -3,6 +3,7 @@
 //! The addresses are those of the guide that the project's main example follows.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -29,7 +30,7 @@ pub struct Lan {
     /// Where the agent runs, interface [`UPLINK`].
     pub host: Namespace,
     /// Where both the attacker and its neighbour are.
-    pub outside: Namespace,
+    pub outside: Arc<Namespace>,
 }
 
 impl Lan {
@@ -38,7 +39,8 @@ impl Lan {
     /// # Errors
     /// When the kernel refuses.
     pub fn new() -> Result<Self> {
-        let lan = Self { host: Namespace::new("host")?, outside: Namespace::new("outside")? };
+        let lan =
+            Self { host: Namespace::new("host")?, outside: Arc::new(Namespace::new("outside")?) };
         namespace::cable((&lan.host, UPLINK), (&lan.outside, "out0"))?;
         lan.host.ip(&format!("address add {HOST}/24 dev {UPLINK}"))?;
         // Without duplicate address detection, which would take two seconds.

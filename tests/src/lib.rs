@@ -5,7 +5,8 @@
 //! - [`probe`]: what a client meets at a port: an open door, a refusal or silence.
 //! - [`journal_files`]: journal files written entry by entry while the agent follows.
 //! - [`agent`]: the agent with a configuration of its own, and the other verbs.
-//! - [`root`] and [`container`]: Debian hosts with systemd, journald and sshd.
+//! - [`root`] and [`container`]: Debian hosts with systemd, journald and sshd;
+//!   [`installed`]: the same with guard on them.
 //! - [`burst`]: probes at 1 kHz for measuring how fast a ban takes effect.
 //!
 //! Whatever is made here is removed when the value that stands for it is dropped, and
@@ -20,6 +21,7 @@ pub mod burst;
 pub mod command;
 pub mod container;
 pub mod deadline;
+pub mod installed;
 pub mod journal_files;
 pub mod lan;
 pub mod namespace;

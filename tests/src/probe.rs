@@ -19,6 +19,9 @@ pub const PATIENCE: Duration = Duration::from_secs(4);
 /// How long silence must last to be called so, where a ban is known to be in force.
 pub const SILENCE: Duration = Duration::from_millis(1500);
 
+/// How long each of many attempts is waited for while something else happens.
+pub const GLANCE: Duration = Duration::from_millis(100);
+
 /// What a connection attempt met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {

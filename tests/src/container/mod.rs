@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -16,10 +16,12 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal};
 
 use crate::deadline::{wait_for, wait_until};
-use crate::lan::{HOST, Lan, NEIGHBOUR};
+use crate::lan::{HOST, HOST_V6, Lan, NEIGHBOUR};
 use crate::probe::{self, Answer};
 use crate::root::Suite;
 use crate::{command, namespace};
+
+mod disk;
 
 /// How long a boot and a shutdown may take on a busy machine.
 const BOOT: Duration = Duration::from_secs(90);
@@ -67,8 +69,8 @@ impl Container {
         let name = lan.host.name().to_owned();
         let directory = tempfile::Builder::new().prefix("guard-host-").tempdir()?;
         let container = Self { lan, name, directory, running: None };
-        container.make_disk(&tree)?;
-        container.furnish(suite)?;
+        disk::make(container.directory.path(), &tree)?;
+        disk::furnish(&container.root(), suite)?;
         Ok(container)
     }
 
@@ -144,13 +146,21 @@ impl Container {
         wait_until("systemd-nspawn ends", BOOT, || Ok(running.nspawn.try_wait()?.is_some()))
     }
 
-    /// Shuts down and boots again.
+    /// Shuts down and boots again, on the same disk and with an empty kernel.
     ///
     /// # Errors
     /// As the two.
     pub fn reboot(&mut self) -> Result<()> {
         self.shut_down()?;
+        self.forget_rules()?;
         self.boot()
+    }
+
+    /// The host's network namespace outlives it here; its rules would not.
+    fn forget_rules(&self) -> Result<()> {
+        let mut flush = self.lan.host.command("nft");
+        flush.args(["flush", "ruleset"]);
+        command::finish(flush).map(drop)
     }
 
     /// A command inside.
@@ -223,7 +233,8 @@ impl Container {
         ] {
             ssh.args(["-o", option]);
         }
-        ssh.arg("--").arg(format!("{user}@{HOST}")).arg("true");
+        let host = if source.is_ipv4() { HOST } else { HOST_V6 };
+        ssh.args(["-l", user, "--", &host.to_string(), "true"]);
         let output = command::output(&mut ssh)?;
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         if output.status.success() {
@@ -269,84 +280,6 @@ impl Container {
         String::from_utf8_lossy(&console[start..]).into_owned()
     }
 
-    fn make_disk(&self, tree: &Path) -> Result<()> {
-        let directory = self.directory.path();
-        for part in ["root", "upper", "work"] {
-            fs::create_dir(directory.join(part))?;
-        }
-        let layers = format!(
-            "lowerdir={},upperdir={},workdir={}",
-            tree.canonicalize()?.display(),
-            directory.join("upper").display(),
-            directory.join("work").display()
-        );
-        let root = self.root();
-        let overlay = command::run(
-            "mount",
-            [
-                "-t".as_ref(),
-                "overlay".as_ref(),
-                "overlay".as_ref(),
-                "-o".as_ref(),
-                layers.as_ref(),
-                root.as_os_str(),
-            ],
-        );
-        if overlay.is_err() {
-            // Where there is no overlay file system a whole copy serves as well.
-            command::run(
-                "cp",
-                ["-aT".as_ref(), "--reflink=auto".as_ref(), tree.as_os_str(), root.as_os_str()],
-            )?;
-        }
-        Ok(())
-    }
-
-    /// Makes the fresh Debian a host that can be attacked.
-    fn furnish(&self, suite: Suite) -> Result<()> {
-        let root = self.root();
-        let put = |path: &str, text: &str| -> Result<()> {
-            let path = root.join(path);
-            fs::create_dir_all(path.parent().context("a file in a directory")?)?;
-            fs::write(&path, text).with_context(|| format!("write {}", path.display()))
-        };
-        put("etc/hostname", "pve\n")?;
-        put("etc/hosts", "127.0.0.1 localhost\n127.0.1.1 pve\n")?;
-        // Hundreds of failures at once are what the tests are about; OpenSSH's own
-        // penalties (9.8 and later) would hide ours.
-        let penalties = if suite == Suite::Trixie { "PerSourcePenalties no\n" } else { "" };
-        put(
-            "etc/ssh/sshd_config.d/guard-tests.conf",
-            &format!(
-                "PasswordAuthentication yes\nUseDNS no\nMaxStartups 1000\nMaxAuthTries 6\n{penalties}"
-            ),
-        )?;
-        // Persistent, as on the hosts that guard is for, and not limited in rate.
-        put(
-            "etc/systemd/journald.conf.d/guard-tests.conf",
-            "[Journal]\nStorage=persistent\nRateLimitBurst=0\n",
-        )?;
-        put("usr/local/sbin/pvedaemon", PVEDAEMON)?;
-        put("etc/systemd/system/pvedaemon.service", PVEDAEMON_UNIT)?;
-        let inside = |words: &[&str]| -> Result<String> {
-            command::run(
-                "chroot",
-                [root.as_os_str()].into_iter().chain(words.iter().map(std::ffi::OsStr::new)),
-            )
-        };
-        inside(&["chmod", "0755", "/usr/local/sbin/pvedaemon"])?;
-        inside(&["systemctl", "enable", "--quiet", "pvedaemon.service"])?;
-        if suite == Suite::BookwormWithPeer {
-            inside(&["systemctl", "mask", "--quiet", "fail2ban.service"])?;
-        }
-        inside(&["useradd", "--create-home", "--shell", "/bin/sh", USER.0])?;
-        let mut passwords = Command::new("chroot");
-        passwords.arg(&root).arg("chpasswd");
-        let line = format!("{}:{}\n", USER.0, USER.1);
-        command::finish_with_input(passwords, line.as_bytes())?;
-        Ok(())
-    }
-
     fn wait_for_boot(&mut self, nspawn: u32) -> Result<()> {
         let init = wait_for("the host's init", BOOT, || {
             let running = self.running.as_mut().context("the host")?;
@@ -386,29 +319,6 @@ impl Drop for Container {
         rustix::mount::unmount(self.root(), UnmountFlags::DETACH).ok();
     }
 }
-
-/// A stand-in for Proxmox VE's daemon, which cannot be installed from Debian: what it
-/// reads from a pipe it logs under that name, so that journald vouches for the unit.
-const PVEDAEMON: &str = "\
-#!/bin/sh
-exec 3<>/run/pvedaemon
-while IFS= read -r line <&3; do
-    printf '%s\\n' \"$line\"
-done
-";
-
-const PVEDAEMON_UNIT: &str = "\
-[Unit]
-Description=Stand-in for the PVE API daemon
-
-[Service]
-SyslogIdentifier=pvedaemon
-ExecStartPre=-/usr/bin/mkfifo -m 0600 /run/pvedaemon
-ExecStart=/usr/local/sbin/pvedaemon
-
-[Install]
-WantedBy=multi-user.target
-";
 
 /// The descendant of `ancestor` that is the first process of its process namespace.
 fn first_of_namespace(ancestor: u32) -> Result<Option<i32>> {

@@ -1,0 +1,248 @@
+//! Guard on real hosts, installed as people install it and run by systemd.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use guard_tests::command;
+use guard_tests::container::{Login, USER};
+use guard_tests::deadline::wait_until;
+use guard_tests::installed::{Installed, PATIENCE, PROXMOX, UNIT};
+use guard_tests::lan::{ATTACKER, ATTACKER_V6, NEIGHBOUR, NEIGHBOUR_V6};
+use guard_tests::root::Suite;
+
+const SSH: u16 = 22;
+
+#[test]
+fn bookworm_on_xdp() -> Result<()> {
+    from_first_failure_to_release(Suite::Bookworm, "xdp")
+}
+
+#[test]
+fn bookworm_on_nft() -> Result<()> {
+    from_first_failure_to_release(Suite::Bookworm, "nft")
+}
+
+#[test]
+fn trixie_on_xdp() -> Result<()> {
+    from_first_failure_to_release(Suite::Trixie, "xdp")
+}
+
+#[test]
+fn trixie_on_nft() -> Result<()> {
+    from_first_failure_to_release(Suite::Trixie, "nft")
+}
+
+fn from_first_failure_to_release(suite: Suite, backend: &str) -> Result<()> {
+    let mut guarded = Installed::booted(suite, backend)?;
+    let chosen = guarded.log()?;
+    ensure!(chosen.contains(&format!("backend {backend}")), "another backend:\n{chosen}");
+
+    failed_logins_ban_their_sender(&guarded)?;
+    failed_proxmox_logins_ban_from_proxmox(&guarded)?;
+    the_user_sees_what_is_so(&guarded, backend)?;
+    the_agents_death_opens_no_door(&mut guarded)?;
+    what_is_logged_while_the_agent_is_down_counts(&guarded)?;
+    a_reboot_opens_no_door(&mut guarded)?;
+    bans_are_lifted_by_hand(&guarded)
+}
+
+fn failed_logins_ban_their_sender(guarded: &Installed) -> Result<()> {
+    guarded.reaches(ATTACKER, SSH)?;
+    guarded.guess_passwords(NEIGHBOUR, USER.0, 1)?;
+    guarded.guess_passwords(ATTACKER, USER.0, 2)?;
+    guarded.wait_for_log("[sshd] Found 10.3.0.1 - ", 2)?;
+    ensure!(guarded.bans()?.is_empty(), "banned after two of three failures");
+    guarded.guess_passwords(ATTACKER, USER.0, 1)?;
+    guarded.wait_for_log("[sshd] Ban 10.3.0.1", 1)?;
+    guarded.wait_until_cut_off(ATTACKER, SSH)?;
+    let login = guarded.host.login(ATTACKER, USER.0, USER.1)?;
+    ensure!(matches!(login, Login::NoConnection(_)), "the attacker: {login:?}");
+    guarded.reaches(ATTACKER, PROXMOX)?;
+    guarded.logs_in(NEIGHBOUR)
+}
+
+fn failed_proxmox_logins_ban_from_proxmox(guarded: &Installed) -> Result<()> {
+    guarded.guess_proxmox_passwords(ATTACKER, "root@pam", 3)?;
+    guarded.guess_proxmox_passwords(NEIGHBOUR, "root@pam", 2)?;
+    guarded.wait_for_log("[proxmox] Ban 10.3.0.1", 1)?;
+    guarded.wait_until_cut_off(ATTACKER, PROXMOX)?;
+    guarded.reaches(NEIGHBOUR, PROXMOX)
+}
+
+fn the_user_sees_what_is_so(guarded: &Installed, backend: &str) -> Result<()> {
+    guarded.wait_for_bans(&["proxmox 10.3.0.1", "sshd 10.3.0.1"])?;
+    let status = guarded.guardctl(&["status"])?;
+    ensure!(status.contains("Number of jail:\t2"), "{status}");
+    let sshd = guarded.guardctl(&["status", "sshd"])?;
+    ensure!(sshd.contains("Banned IP list:\t10.3.0.1\n"), "{sshd}");
+    ensure!(sshd.contains("Currently failed:\t1\n"), "the neighbour's one failure:\n{sshd}");
+    if backend == "nft" {
+        let table = guarded.host.exec(&["nft", "list", "table", "inet", "f2b-table"])?;
+        ensure!(table.contains("set addr-set-sshd"), "{table}");
+        ensure!(table.contains("elements = { 10.3.0.1 }"), "{table}");
+        ensure!(!table.contains("10.3.0.2"), "{table}");
+    }
+    let alice = guarded.host.exec_output(&["su", USER.0, "-c", "guardctl unban --all"])?;
+    ensure!(!alice.status.success(), "a user of no importance lifted bans");
+    guarded.wait_for_bans(&["proxmox 10.3.0.1", "sshd 10.3.0.1"])
+}
+
+fn the_agents_death_opens_no_door(guarded: &mut Installed) -> Result<()> {
+    guarded.while_cut_off(ATTACKER, |guarded| {
+        let before = guarded.main_pid()?;
+        guarded.host.exec(&["systemctl", "kill", "--signal=KILL", UNIT])?;
+        wait_until("systemd starts the agent anew", PATIENCE, || {
+            Ok(![0, before].contains(&guarded.main_pid()?))
+        })?;
+        guarded.wait_until_active()?;
+        guarded.wait_for_bans(&["proxmox 10.3.0.1", "sshd 10.3.0.1"])
+    })?;
+    guarded.reaches(NEIGHBOUR, SSH)
+}
+
+fn what_is_logged_while_the_agent_is_down_counts(guarded: &Installed) -> Result<()> {
+    guarded.guess_passwords(ATTACKER_V6, USER.0, 1)?;
+    guarded.wait_for_log("[sshd] Found fd03::1 - ", 1)?;
+    guarded.host.exec(&["systemctl", "stop", UNIT])?;
+    guarded.wait_until_cut_off(ATTACKER, SSH)?;
+    guarded.guess_passwords(ATTACKER_V6, USER.0, 2)?;
+    guarded.guess_passwords(NEIGHBOUR_V6, USER.0, 1)?;
+    guarded.host.exec(&["systemctl", "start", UNIT])?;
+    guarded.wait_for_log("[sshd] Ban fd03::1", 1)?;
+    guarded.wait_until_cut_off(ATTACKER_V6, SSH)?;
+    guarded.reaches(NEIGHBOUR_V6, SSH)?;
+    let log = guarded.log()?;
+    // One failure before, two while down: none forgotten, none counted twice.
+    ensure!(log.matches("[sshd] Found fd03::1 - ").count() == 3, "{log}");
+    guarded.wait_for_bans(&["proxmox 10.3.0.1", "sshd 10.3.0.1", "sshd fd03::1"])
+}
+
+fn a_reboot_opens_no_door(guarded: &mut Installed) -> Result<()> {
+    guarded.while_cut_off(ATTACKER, |guarded| {
+        guarded.host.reboot()?;
+        guarded.wait_until_active()
+    })?;
+    guarded.wait_for_bans(&["proxmox 10.3.0.1", "sshd 10.3.0.1", "sshd fd03::1"])?;
+    guarded.wait_until_cut_off(ATTACKER_V6, SSH)?;
+    guarded.wait_until_cut_off(ATTACKER, PROXMOX)?;
+    guarded.reaches(NEIGHBOUR_V6, SSH)?;
+    guarded.reaches(NEIGHBOUR, PROXMOX)?;
+    guarded.logs_in(NEIGHBOUR)
+}
+
+fn bans_are_lifted_by_hand(guarded: &Installed) -> Result<()> {
+    ensure!(guarded.guardctl(&["unban", "sshd", "10.3.0.1"])? == "1\n");
+    guarded.wait_for_log("[sshd] Unban 10.3.0.1", 1)?;
+    guarded.logs_in(ATTACKER)?;
+    guarded.wait_until_cut_off(ATTACKER, PROXMOX)?;
+    guarded.wait_until_cut_off(ATTACKER_V6, SSH)?;
+    // Without the agent too, and it stays so.
+    guarded.host.exec(&["systemctl", "stop", UNIT])?;
+    guarded.guardctl(&["unban", "--all"])?;
+    guarded.reaches(ATTACKER, PROXMOX)?;
+    guarded.reaches(ATTACKER_V6, SSH)?;
+    guarded.host.exec(&["systemctl", "start", UNIT])?;
+    guarded.wait_for_bans(&[])?;
+    guarded.reaches(ATTACKER, PROXMOX)?;
+    guarded.logs_in(ATTACKER_V6)
+}
+
+#[test]
+fn nobody_can_have_a_neighbour_banned_on_bookworm() -> Result<()> {
+    nobody_can_have_a_neighbour_banned(Suite::Bookworm)
+}
+
+#[test]
+fn nobody_can_have_a_neighbour_banned_on_trixie() -> Result<()> {
+    nobody_can_have_a_neighbour_banned(Suite::Trixie)
+}
+
+/// Addresses planted in user names ban their sender; local users cannot forge lines.
+fn nobody_can_have_a_neighbour_banned(suite: Suite) -> Result<()> {
+    let guarded = Installed::booted(suite, "auto")?;
+    for message in [
+        "Failed password for root from 10.3.0.2 port 22 ssh2",
+        "Invalid user x from 10.3.0.2 port 22",
+    ] {
+        for tag in ["sshd", "sshd-session"] {
+            let forge = format!("for i in 1 2 3 4; do logger -t {tag} '{message}'; done");
+            guarded.host.exec(&["su", USER.0, "-c", &forge])?;
+        }
+    }
+    let forge = "for i in 1 2 3 4; do logger -t pvedaemon \
+                 'authentication failure; rhost=10.3.0.2 user=a msg=b'; done";
+    guarded.host.exec(&["su", USER.0, "-c", forge])?;
+    guarded.guess_passwords(ATTACKER, "root from 10.3.0.2 port 22 ssh2", 2)?;
+    guarded.guess_proxmox_passwords(
+        ATTACKER,
+        "x authentication failure; rhost=10.3.0.2 user=a",
+        3,
+    )?;
+    // What was forged lies before these in the journal: it has been read by now.
+    guarded.wait_for_bans(&["proxmox 10.3.0.1", "sshd 10.3.0.1"])?;
+    guarded.reaches(NEIGHBOUR, SSH)?;
+    guarded.reaches(NEIGHBOUR, PROXMOX)?;
+    let log = guarded.log()?;
+    ensure!(!log.contains("Found 10.3.0.2"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_wrong_configuration_is_told_and_does_not_hold_up_the_host() -> Result<()> {
+    let mut guarded = Installed::new(Suite::Bookworm, "auto")?;
+    let settings = guarded.host.root().join("etc/guard/guard.toml");
+    let right = fs::read_to_string(&settings)?;
+    fs::write(&settings, format!("bakend = \"xdp\"\n{right}"))?;
+    guarded.host.boot()?;
+    wait_until("the unit has failed", PATIENCE, || {
+        Ok(guarded.host.unit(UNIT, "ActiveState")? == "failed")
+    })?;
+    ensure!(guarded.host.unit(UNIT, "ExecMainStatus")? == "78");
+    let said = guarded.host.journal(UNIT)?;
+    ensure!(said.contains("guard.toml") && said.contains("bakend"), "{said}");
+    guarded.logs_in(NEIGHBOUR)?;
+    fs::write(&settings, right)?;
+    guarded.host.exec(&["systemctl", "start", UNIT])?;
+    guarded.wait_until_active()
+}
+
+#[test]
+fn the_unit_is_valid_and_hardened() -> Result<()> {
+    for suite in [Suite::Bookworm, Suite::Trixie] {
+        let guarded = Installed::booted(suite, "xdp")?;
+        let verified = guarded.host.exec_output(&[
+            "systemd-analyze",
+            "verify",
+            "/usr/lib/systemd/system/guard.service",
+            "/usr/lib/systemd/system/run-guard-bpf.mount",
+        ])?;
+        ensure!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
+        guarded.host.exec(&["systemd-analyze", "security", "--threshold=22", UNIT])?;
+        // It runs: READY came, and the watchdog is fed with the sandbox around it.
+        let pid = guarded.main_pid()?;
+        guarded.guardctl(&["ban", "sshd", "10.3.0.1"])?;
+        guarded.wait_until_cut_off(ATTACKER, SSH)?;
+        ensure!(guarded.main_pid()? == pid);
+    }
+    Ok(())
+}
+
+#[test]
+fn installing_again_keeps_what_the_administrator_wrote() -> Result<()> {
+    let guarded = Installed::new(Suite::Bookworm, "nft")?;
+    let settings = guarded.host.root().join("etc/guard/guard.toml");
+    let before = fs::read_to_string(&settings)?;
+    guarded.install_again()?;
+    ensure!(fs::read_to_string(&settings)? == before);
+    let enabled = command::run(
+        "chroot",
+        [
+            guarded.host.root().as_os_str(),
+            "systemctl".as_ref(),
+            "is-enabled".as_ref(),
+            UNIT.as_ref(),
+        ],
+    )?;
+    ensure!(enabled == "enabled\n");
+    Ok(())
+}
