@@ -3,9 +3,30 @@
 //! Input: an entry and what the filter remembers of the connections that the entry
 //! may belong to. Output: a [`Finding`]. Invariant: an address that lies in a span of
 //! the line that the client controls is never the source of a finding.
+//!
+//! ```text
+//! FilterText ─ tags ─► Python expression ─ convert ─► Rust expression ─► Filter
+//! Entry ─► ignoreregex, prefregex, failregex ─► claimed? ─► memory ─► Finding
+//! ```
+
+mod claimed;
+mod convert;
+mod expression;
+mod memory;
+mod search;
+mod tags;
+
+use std::sync::Arc;
+
+use regex::RegexSet;
 
 use crate::core::addr::Prefix;
 use crate::core::entry::Entry;
+
+use expression::{Captured, Expression, Span};
+use memory::Line;
+
+pub use memory::Memory;
 
 /// A filter's text, with every interpolation done, as the configuration gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +41,35 @@ pub struct FilterText {
     pub ignoreregex: Vec<String>,
 }
 
+/// How much an expression may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Steps back that an expression which needs to backtrack may take on one line.
+    pub steps: usize,
+    /// Bytes of the longest line on which such an expression is tried at all.
+    pub backtracking_bytes: usize,
+    /// Bytes of one compiled expression.
+    pub compiled_bytes: usize,
+}
+
+impl Default for Limits {
+    /// 50,000 steps, lines of 8 KiB, 16 MiB compiled: the slowest search then ends
+    /// within about a tenth of a second.
+    fn default() -> Self {
+        Self { steps: 50_000, backtracking_bytes: 8 << 10, compiled_bytes: 16 << 20 }
+    }
+}
+
+/// An expression that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}: `{expression}`")]
+pub struct CompileProblem {
+    /// The expression as it is written; empty when the filter as a whole is at fault.
+    pub expression: String,
+    /// What is wrong with it, and what helps.
+    pub message: String,
+}
+
 /// What a filter finds in one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finding {
@@ -27,8 +77,8 @@ pub struct Finding {
     pub failure: Option<(Prefix, Option<String>)>,
     /// An address that was found only where the client could have written it.
     pub planted: Option<Prefix>,
-    /// Number, from 1, of an expression that was given up on this line because it
-    /// took too many steps.
+    /// Number, from 1, of a `failregex` that was given up on this line because it took
+    /// too many steps; 0 for `prefregex` or an `ignoreregex`.
     pub step_limit: Option<usize>,
     /// What is remembered of connections from now on: key and new state, or none.
     pub correlate: Vec<(String, Option<String>)>,
@@ -36,15 +86,130 @@ pub struct Finding {
 
 /// A compiled filter. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Filter;
+pub struct Filter(Arc<Expressions>);
 
-/// What a filter remembers between lines.
-#[derive(Clone, Debug, Default)]
-pub struct Memory;
+#[derive(Debug)]
+struct Expressions {
+    prefix: Option<Expression>,
+    fail: Vec<Expression>,
+    ignore: Vec<Expression>,
+    /// All of `fail` at once, when that can be.
+    any: Option<RegexSet>,
+}
 
 impl Filter {
-    /// Looks at one entry.
-    pub fn find(&self, _entry: &Entry, _memory: &mut Memory) -> Finding {
-        Finding::default()
+    /// Compiles a filter.
+    ///
+    /// # Errors
+    /// Every expression that cannot be used, and what keeps the filter as a whole from
+    /// ever finding anybody.
+    pub fn compile(text: &FilterText, limits: Limits) -> Result<Self, Vec<CompileProblem>> {
+        let mut problems = Vec::new();
+        let mut compile = |expression: &str| {
+            Expression::compile(expression, limits)
+                .map_err(|message| {
+                    problems.push(CompileProblem { expression: expression.to_owned(), message });
+                })
+                .ok()
+        };
+        let written = |lines: &[String]| -> Vec<String> {
+            lines.iter().filter(|line| !line.trim().is_empty()).cloned().collect()
+        };
+        let (fail_text, ignore_text) = (written(&text.failregex), written(&text.ignoreregex));
+        let prefix = match text.prefregex.trim() {
+            "" => None,
+            _ => compile(&text.prefregex),
+        };
+        let fail: Vec<Option<Expression>> = fail_text.iter().map(|text| compile(text)).collect();
+        let ignore: Vec<Expression> = ignore_text.iter().filter_map(|text| compile(text)).collect();
+        problems.extend(incomplete(prefix.as_ref(), &fail_text, &fail));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let fail: Vec<Expression> = fail.into_iter().flatten().collect();
+        let any = fail.iter().map(Expression::linear).collect::<Option<Vec<_>>>();
+        let any = any.filter(|_| fail.len() > 1).and_then(|any| {
+            regex::RegexSetBuilder::new(any).size_limit(limits.compiled_bytes).build().ok()
+        });
+        Ok(Self(Arc::new(Expressions { prefix, fail, ignore, any })))
     }
+
+    /// Looks at one entry. Without a match nothing is allocated.
+    pub fn find(&self, entry: &Entry, memory: &mut Memory) -> Finding {
+        let mut finding = Finding::default();
+        memory.expire(entry.time, &mut finding.correlate);
+        let mut text = std::mem::take(&mut memory.text);
+        let captured = self.0.search(entry, &mut text, &mut finding);
+        memory.text = text;
+        if let Some(captured) = captured {
+            finding.failure = judge(entry, &captured, memory, &mut finding.correlate);
+        }
+        finding
+    }
+}
+
+/// Whether what was captured completes a failure.
+fn judge(
+    entry: &Entry,
+    captured: &Captured,
+    memory: &mut Memory,
+    changes: &mut memory::Changes,
+) -> Option<(Prefix, Option<String>)> {
+    let text = |span: &Option<Span>| span.as_ref().map(|span| text_at(&entry.line, span));
+    let address = address(&entry.line, captured);
+    let user = text(&captured.user);
+    let Some(connection) = text(&captured.connection) else {
+        return address.map(|address| (address, user.map(str::to_owned)));
+    };
+    let line = Line {
+        address,
+        user,
+        no_failure: captured.no_failure.is_some(),
+        gained: captured.gained.is_some(),
+        forget: captured.forget.is_some(),
+    };
+    memory.merge(connection, entry.time, &line, changes)
+}
+
+/// The address that was captured; none when the text is no address.
+fn address(line: &str, captured: &Captured) -> Option<Prefix> {
+    let host = text_at(line, captured.address.as_ref()?).parse::<Prefix>().ok()?;
+    match &captured.prefix_length {
+        None => Some(host),
+        Some(span) => Prefix::new(host.address(), text_at(line, span).parse().ok()?).ok(),
+    }
+}
+
+/// The text of a span, widened to whole characters and within the line.
+fn text_at<'t>(line: &'t str, span: &Span) -> &'t str {
+    &line[line.floor_char_boundary(span.start)..line.ceil_char_boundary(span.end)]
+}
+
+/// What keeps expressions that compile from ever finding anybody.
+fn incomplete(
+    prefix: Option<&Expression>,
+    texts: &[String],
+    fail: &[Option<Expression>],
+) -> Vec<CompileProblem> {
+    let whole = |message: &str| {
+        vec![CompileProblem { expression: String::new(), message: message.to_owned() }]
+    };
+    if texts.is_empty() {
+        return whole("the filter has no failregex: add one that says where the address is");
+    }
+    let all = || prefix.into_iter().chain(fail.iter().flatten());
+    if fail.iter().all(Option::is_some) && !all().any(Expression::names_address) {
+        return whole("no failregex has an address group: put <HOST> where the address is");
+    }
+    let useful = |e: &Expression| e.names_address() || e.names_connection();
+    if prefix.is_some_and(useful) {
+        return Vec::new();
+    }
+    let useless = texts.iter().zip(fail).filter(|(_, e)| e.as_ref().is_some_and(|e| !useful(e)));
+    useless
+        .map(|(text, _)| CompileProblem {
+            expression: text.clone(),
+            message: "no address group: put <HOST> where the address is".to_owned(),
+        })
+        .collect()
 }

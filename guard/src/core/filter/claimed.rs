@@ -1,0 +1,276 @@
+//! Which spans of a line the client controls, for daemons whose messages guard knows.
+//!
+//! Input: an entry whose daemon is proven. Output: the spans of the line that the
+//! client, or whoever runs its reverse DNS, could have written. Invariant: outside of
+//! them an address is the daemon's own word. When in doubt a span is claimed:
+//!
+//! - Another program that logs from the daemon's unit (`sudo` in an SSH session without
+//!   its own scope): all of its message.
+//! - A message that fits two readings (client text on both sides of the address): all
+//!   of it.
+//! - The place of the address, when what stands there is no address (with `UseDNS` it
+//!   can be a name that the client's owner chose): that place.
+//! - A message of sshd that no form describes: OpenSSH adds messages, and filters for
+//!   them should work, so one single address in it is believed. With two there is no
+//!   telling which one is true, and all of it is claimed.
+//! - A message of pvedaemon that no form describes: all of it. Where pvedaemon logs
+//!   the client's address it says `rhost=`, and those forms are known.
+
+use std::net::IpAddr;
+use std::sync::{LazyLock, OnceLock};
+
+use regex::Regex;
+
+use super::expression::Span;
+use crate::core::addr::Prefix;
+use crate::core::entry::{Daemon, Entry};
+
+mod pvedaemon;
+mod sshd;
+
+/// What the client controls in one line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Claims {
+    /// Spans of the line, in order, never empty.
+    pub spans: Vec<Span>,
+    /// Whether the message reports a failure, so that somebody should be found in it.
+    pub reports_failure: bool,
+    /// Whether the client wrote more than plain names.
+    pub elaborate: bool,
+}
+
+/// A form of message: how it begins, how it goes on, and what is whose in it.
+#[derive(Debug)]
+struct Form {
+    /// The daemon's own first words.
+    head: &'static str,
+    /// An expression for all that follows. `<c>` is the client's, as is a group named `c…`; one named `q…`
+    /// quotes what it wrote, `<host>` is the place of the address, `<user>` and `<peer>`
+    /// are how OpenSSH names a connection.
+    tail: &'static str,
+    reading: Reading,
+    reports_failure: bool,
+    compiled: OnceLock<(Regex, Option<Regex>)>,
+}
+
+/// How the place of the address is told from the client's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// The daemon's own words on one side of it leave only one reading.
+    Certain,
+    /// The client's text is on both sides: certain only if the first place that fits
+    /// is also the last.
+    Either,
+}
+
+/// A form with one certain reading.
+const fn form(head: &'static str, tail: &'static str) -> Form {
+    Form {
+        head,
+        tail,
+        reading: Reading::Certain,
+        reports_failure: false,
+        compiled: OnceLock::new(),
+    }
+}
+
+/// The same for a message that reports a failure.
+const fn failure(head: &'static str, tail: &'static str) -> Form {
+    let mut form = form(head, tail);
+    form.reports_failure = true;
+    form
+}
+
+/// A form with the client's text on both sides of the address.
+const fn either(mut form: Form) -> Form {
+    form.reading = Reading::Either;
+    form
+}
+
+/// PAM modules log in the name of the daemon that calls them.
+static PAM: [Form; 4] = [
+    failure(
+        "pam_",
+        concat!(
+            r"[a-z0-9_]+\([^ )]*\): +authentication failure;(?: +(?:logname|e?uid|tty)=[^ ]*)*",
+            r" +ruser=(?P<client>[^ ]*) +rhost=<host>(?: +user=<c>)?",
+        ),
+    ),
+    failure("pam_", r"[a-z0-9_]+\([^ )]*\): access denied for user [`']<c>' from [`']<host>'"),
+    form("pam_", "<c>"),
+    failure(
+        "PAM ",
+        concat!(
+            r"[0-9]+ more authentication failures?;(?: +(?:logname|e?uid|tty)=[^ ]*)*",
+            r" +ruser=(?P<client>[^ ]*) +rhost=<host>(?: +user=<c>)?",
+        ),
+    ),
+];
+
+/// What the client controls in the entry; nothing when its daemon is not known.
+pub(super) fn claims(entry: &Entry) -> Claims {
+    let Some(daemon) = entry.daemon else { return Claims::default() };
+    let start = entry.message_start.min(entry.line.len());
+    let (Some(before), Some(message)) = (entry.line.get(..start), entry.line.get(start..)) else {
+        return Claims::all(0, entry.line.len());
+    };
+    if !daemon.programs().iter().any(|name| program(before) == Some(name)) {
+        return Claims::all(start, entry.line.len());
+    }
+    let (skipped, message) = match daemon {
+        Daemon::Sshd => sshd::without_level(message),
+        Daemon::Pvedaemon => (0, message),
+    };
+    let start = start + skipped;
+    let forms: &[Form] = match daemon {
+        Daemon::Sshd => &sshd::FORMS,
+        Daemon::Pvedaemon => &pvedaemon::FORMS,
+    };
+    for form in forms.iter().chain(&PAM) {
+        if let Some(rest) = message.strip_prefix(form.head)
+            && let Some(claims) = form.read(rest, start + form.head.len())
+        {
+            return claims;
+        }
+    }
+    if daemon == Daemon::Sshd && holds_one_address(message) {
+        return Claims::default();
+    }
+    Claims::all(start, entry.line.len())
+}
+
+/// Whether an entry begins like a message that reports a failure. Costs next to
+/// nothing.
+pub(super) fn may_report_failure(entry: &Entry) -> bool {
+    let message = entry.line.get(entry.message_start..).unwrap_or_default();
+    let (forms, message): (&[Form], &str) = match entry.daemon {
+        Some(Daemon::Sshd) => (&sshd::FORMS, sshd::without_level(message).1),
+        Some(Daemon::Pvedaemon) => (&pvedaemon::FORMS, message),
+        None => return false,
+    };
+    let failure = |form: &Form| form.reports_failure && message.starts_with(form.head);
+    forms.iter().any(failure)
+        || (PAM.iter().any(failure) && message.contains("authentication failure"))
+}
+
+impl Claims {
+    fn all(start: usize, end: usize) -> Self {
+        let spans = if start < end { vec![start..end] } else { vec![] };
+        Self { spans, reports_failure: false, elaborate: true }
+    }
+
+    /// The part of `span` that the client controls.
+    pub(super) fn overlap(&self, span: &Span) -> Option<Span> {
+        self.spans
+            .iter()
+            .map(|claimed| claimed.start.max(span.start)..claimed.end.min(span.end))
+            .find(|overlap| !overlap.is_empty())
+    }
+
+    /// Whether all of `span` is the client's.
+    pub(super) fn contains(&self, span: &Span) -> bool {
+        self.spans.iter().any(|claimed| claimed.start <= span.start && span.end <= claimed.end)
+    }
+}
+
+impl Form {
+    /// What the client controls in a message whose head is cut off and was `offset`
+    /// bytes into the line, if the message has this form.
+    fn read(&self, rest: &str, offset: usize) -> Option<Claims> {
+        let (last, first) = self.compiled.get_or_init(|| self.compile());
+        let captures = last.captures(rest)?;
+        let host = captures.name("host").map(|m| m.range());
+        if let Some(first) = first
+            && first.captures(rest).and_then(|c| c.name("host").map(|m| m.range())) != host
+        {
+            let all = Claims::all(offset - self.head.len(), offset + rest.len());
+            return Some(Claims { reports_failure: self.reports_failure, ..all });
+        }
+        let mut claims = Claims { reports_failure: self.reports_failure, ..Claims::default() };
+        let mut claim = |span: Span| {
+            if !span.is_empty() {
+                claims.spans.push(span.start + offset..span.end + offset);
+            }
+        };
+        for name in last.capture_names().flatten() {
+            let Some(found) = captures.name(name) else { continue };
+            match name.as_bytes()[0] {
+                b'c' => {
+                    claims.elaborate |= !found.as_str().bytes().all(is_plain);
+                    claim(found.range());
+                }
+                b'q' => claim(found.range()),
+                _ if is_address(found.as_str()) => {}
+                _ => claim(found.range()),
+            }
+        }
+        claims.spans.sort_unstable_by_key(|span| span.start);
+        Some(claims)
+    }
+
+    /// The expression that takes the last place that fits, and for [`Reading::Either`]
+    /// also the one that takes the first.
+    fn compile(&self) -> (Regex, Option<Regex>) {
+        let mut tail = self
+            .tail
+            .replace("<user>", "(?:(?:authenticating|invalid) )?user <c> <host> port [0-9]+")
+            .replace("<peer>", "<host>(?: port [0-9]+)?")
+            .replacen("<host>", "(?P<host>[^ ]+)", 1);
+        for number in 1.. {
+            if !tail.contains("<c>") {
+                break;
+            }
+            tail = tail.replacen("<c>", &format!("(?P<c{number}>.*)"), 1);
+        }
+        let pattern = format!(r"^(?:{tail})(?: \[(?:pre|post)auth\])?$");
+        let compile = |flags: &str| {
+            Regex::new(&format!("(?{flags}){pattern}"))
+                .unwrap_or_else(|error| panic!("form `{}`: {error}", self.head))
+        };
+        (compile("s"), (self.reading == Reading::Either).then(|| compile("sU")))
+    }
+}
+
+/// The program that logged, from what the source put before the message:
+/// `HOST PROGRAM[PID]: ` or `HOST PROGRAM: `, the host perhaps missing.
+fn program(before: &str) -> Option<&str> {
+    let tag = before.trim().strip_suffix(':')?;
+    let name = match tag.strip_suffix(']') {
+        Some(tag) => tag.rsplit_once('[')?.0,
+        None => tag,
+    };
+    match name.split_once(' ') {
+        Some((_, name)) => (!name.contains(' ')).then_some(name),
+        None => Some(name),
+    }
+}
+
+/// Whether a byte belongs to names that do no harm.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@')
+}
+
+fn is_address(text: &str) -> bool {
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    inner.parse::<IpAddr>().is_ok()
+}
+
+/// Whether a message holds the text of exactly one address, however often.
+fn holds_one_address(message: &str) -> bool {
+    static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(concat!(
+            r"(?:::[fF]{4}:)?[0-9]{1,3}(?:\.[0-9]{1,3}){3}",
+            r"|(?:::|[0-9A-Fa-f]{1,4}:{1,2}){2,7}(?::|[0-9A-Fa-f]{1,4})?",
+        ))
+        .unwrap_or_else(|error| panic!("address expression: {error}"))
+    });
+    let mut found = ADDRESS.find_iter(message).filter_map(|m| {
+        let text = m.as_str();
+        let trimmed = text.strip_suffix(':').filter(|text| !text.ends_with(':')).unwrap_or(text);
+        trimmed.parse::<Prefix>().ok()
+    });
+    found.next().is_none_or(|first| found.all(|other| other == first))
+}
+
+#[cfg(test)]
+mod tests;

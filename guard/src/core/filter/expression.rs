@@ -1,0 +1,299 @@
+//! One compiled expression and what its named groups capture.
+//!
+//! Input: a text that ends in its only newline. Output: the spans of the groups that
+//! mean something to a filter. Invariant: a search ends; in the linear-time engine by
+//! its nature, in the backtracking one by a limit that is reported.
+
+use std::ops::Range;
+
+use super::Limits;
+use super::convert::convert;
+use super::tags;
+
+/// A span of bytes in the text that was searched.
+pub(super) type Span = Range<usize>;
+
+/// The search was given up: it took more steps than allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StepLimit;
+
+/// An expression, ready to search.
+#[derive(Debug)]
+pub(super) struct Expression {
+    engine: Engine,
+    groups: Groups,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Linear(regex::Regex),
+    Backtracking { regex: Box<fancy_regex::Regex>, text_bytes: usize },
+}
+
+/// Numbers of the groups that mean something; more than one stands for the first
+/// that captures any text.
+#[derive(Debug, Default)]
+struct Groups {
+    ip4: Option<usize>,
+    ip6: Option<usize>,
+    dns: Option<usize>,
+    id: Option<usize>,
+    prefix_length: Option<usize>,
+    user: Vec<usize>,
+    connection: Option<usize>,
+    no_failure: Option<usize>,
+    gained: Option<usize>,
+    forget: Option<usize>,
+    content: Option<usize>,
+}
+
+/// What the groups captured. Spans are never empty, but for `content`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Captured {
+    /// `<HOST>` and its kin, or else `<F-ID>`.
+    pub address: Option<Span>,
+    /// `<CIDR>`.
+    pub prefix_length: Option<Span>,
+    /// `<F-USER>`, or else the first of `<F-ALT_USER…>`.
+    pub user: Option<Span>,
+    /// `<F-MLFID>`.
+    pub connection: Option<Span>,
+    /// `<F-NOFAIL>`.
+    pub no_failure: Option<Span>,
+    /// `<F-MLFGAINED>`.
+    pub gained: Option<Span>,
+    /// `<F-MLFFORGET>`.
+    pub forget: Option<Span>,
+    /// `<F-CONTENT>`.
+    pub content: Option<Span>,
+}
+
+impl Captured {
+    /// The same in a text that has `offset` bytes more before this one.
+    pub(super) fn moved_by(mut self, offset: usize) -> Self {
+        for span in self.spans().into_iter().flatten() {
+            span.start += offset;
+            span.end += offset;
+        }
+        self
+    }
+
+    /// What is missing here, from `other`.
+    pub(super) fn or(mut self, mut other: Self) -> Self {
+        for (span, other) in self.spans().into_iter().zip(other.spans()) {
+            if span.is_none() {
+                *span = other.take();
+            }
+        }
+        self
+    }
+
+    fn spans(&mut self) -> [&mut Option<Span>; 8] {
+        [
+            &mut self.address,
+            &mut self.prefix_length,
+            &mut self.user,
+            &mut self.connection,
+            &mut self.no_failure,
+            &mut self.gained,
+            &mut self.forget,
+            &mut self.content,
+        ]
+    }
+}
+
+impl Expression {
+    /// Compiles an expression as Fail2Ban's filters write it.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(super) fn compile(text: &str, limits: Limits) -> Result<Self, String> {
+        let converted = convert(&tags::expand(text))?;
+        let engine = if converted.backtracking {
+            let regex = fancy_regex::RegexBuilder::new(&converted.expression)
+                .backtrack_limit(limits.steps)
+                .delegate_size_limit(limits.compiled_bytes)
+                .build()
+                .map_err(|error| error.to_string())?;
+            Engine::Backtracking { regex: Box::new(regex), text_bytes: limits.backtracking_bytes }
+        } else {
+            let regex = regex::RegexBuilder::new(&converted.expression)
+                .size_limit(limits.compiled_bytes)
+                .build()
+                .map_err(|error| last_line(&error.to_string()))?;
+            Engine::Linear(regex)
+        };
+        let names: Vec<Option<&str>> = match &engine {
+            Engine::Linear(regex) => regex.capture_names().collect(),
+            Engine::Backtracking { regex, .. } => regex.capture_names().collect(),
+        };
+        let groups = Groups::from_names(&names);
+        Ok(Self { engine, groups })
+    }
+
+    /// Whether it can say who failed.
+    pub(super) fn names_address(&self) -> bool {
+        let groups = &self.groups;
+        [groups.ip4, groups.ip6, groups.dns, groups.id].iter().any(Option::is_some)
+    }
+
+    /// Whether it can say which connection a line belongs to.
+    pub(super) fn names_connection(&self) -> bool {
+        self.groups.connection.is_some()
+    }
+
+    /// The linear-time expression's own text, for matching many at once.
+    pub(super) fn linear(&self) -> Option<&str> {
+        match &self.engine {
+            Engine::Linear(regex) => Some(regex.as_str()),
+            Engine::Backtracking { .. } => None,
+        }
+    }
+
+    /// Whether it matches anywhere.
+    pub(super) fn is_match(&self, text: &str) -> Result<bool, StepLimit> {
+        match &self.engine {
+            Engine::Linear(regex) => Ok(regex.is_match(text)),
+            Engine::Backtracking { text_bytes, .. } if text.len() > *text_bytes => Err(StepLimit),
+            Engine::Backtracking { regex, .. } => regex.is_match(text).map_err(|_| StepLimit),
+        }
+    }
+
+    /// Searches the text. Without a match the linear-time engine allocates nothing.
+    pub(super) fn search(&self, text: &str) -> Result<Option<Captured>, StepLimit> {
+        match &self.engine {
+            Engine::Linear(regex) => {
+                if !regex.is_match(text) {
+                    return Ok(None);
+                }
+                let captures = regex.captures(text);
+                Ok(captures.map(|c| self.groups.pick(|i| c.get(i).map(|m| m.range()))))
+            }
+            Engine::Backtracking { text_bytes, .. } if text.len() > *text_bytes => Err(StepLimit),
+            Engine::Backtracking { regex, .. } => {
+                let captures = regex.captures(text).map_err(|_| StepLimit)?;
+                Ok(captures.map(|c| self.groups.pick(|i| c.get(i).map(|m| m.range()))))
+            }
+        }
+    }
+}
+
+impl Groups {
+    fn from_names(names: &[Option<&str>]) -> Self {
+        let number = |name| names.iter().position(|group| *group == Some(name));
+        let mut alternates: Vec<(&str, usize)> = names
+            .iter()
+            .enumerate()
+            .filter_map(|(i, group)| Some(((*group)?, i)))
+            .filter(|(name, _)| is_alternate(name, "user"))
+            .collect();
+        alternates.sort_unstable();
+        let user = number("user").into_iter().chain(alternates.iter().map(|(_, i)| *i));
+        Self {
+            ip4: number("ip4"),
+            ip6: number("ip6"),
+            dns: number("dns"),
+            id: number("fid"),
+            prefix_length: number("cidr"),
+            user: user.collect(),
+            connection: number("mlfid"),
+            no_failure: number("nofail"),
+            gained: number("mlfgained"),
+            forget: number("mlfforget"),
+            content: number("content"),
+        }
+    }
+
+    fn pick(&self, group: impl Fn(usize) -> Option<Span>) -> Captured {
+        let text = |number: Option<usize>| number.and_then(&group).filter(|s| !s.is_empty());
+        Captured {
+            address: [self.ip4, self.ip6, self.dns, self.id].into_iter().find_map(text),
+            prefix_length: text(self.prefix_length),
+            user: self.user.iter().find_map(|number| text(Some(*number))),
+            connection: text(self.connection),
+            no_failure: text(self.no_failure),
+            gained: text(self.gained),
+            forget: text(self.forget),
+            content: self.content.and_then(&group),
+        }
+    }
+}
+
+/// Whether a group is `alt_NAME` or `alt_NAME_1`, `alt_NAME_2` and so on.
+fn is_alternate(group: &str, name: &str) -> bool {
+    let Some(rest) = group.strip_prefix("alt_").and_then(|rest| rest.strip_prefix(name)) else {
+        return false;
+    };
+    match rest.strip_prefix('_') {
+        Some(number) => !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()),
+        None => rest.is_empty(),
+    }
+}
+
+/// The engine's message without the picture that it draws above.
+fn last_line(message: &str) -> String {
+    let line = message.lines().last().unwrap_or(message);
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expression(text: &str) -> Expression {
+        Expression::compile(text, Limits::default()).expect("an expression")
+    }
+
+    fn captured<'t>(
+        text: &str,
+        haystack: &'t str,
+        pick: fn(&Captured) -> &Option<Span>,
+    ) -> &'t str {
+        let found = expression(text).search(haystack).expect("within limits").expect("a match");
+        pick(&found).clone().map_or("", |span| &haystack[span])
+    }
+
+    #[test]
+    fn addresses_are_captured_in_every_form() {
+        for (text, address) in [
+            ("from 192.0.2.1 port", "192.0.2.1"),
+            ("from ::ffff:192.0.2.1 port", "192.0.2.1"),
+            ("from [2001:db8::1] port", "2001:db8::1"),
+            ("from :: port", "::"),
+            ("from 2001:db8:1:2:3:4:5:6 port", "2001:db8:1:2:3:4:5:6"),
+        ] {
+            assert_eq!(captured("from <HOST> port", text, |c| &c.address), address, "{text}");
+        }
+        for none in ["from host port", "from 1.2.3 port", "from :1 port", "from 192.0.2.1x port"] {
+            assert_eq!(expression("from <HOST> port").search(none), Ok(None), "{none}");
+        }
+    }
+
+    #[test]
+    fn an_alternate_group_fills_in_for_an_empty_one() {
+        let text = "a=<F-USER>[a-z]*</F-USER> b=<F-ALT_USER>[a-z]*</F-ALT_USER>";
+        assert_eq!(captured(text, "a=x b=y", |c| &c.user), "x");
+        assert_eq!(captured(text, "a= b=y", |c| &c.user), "y");
+        assert_eq!(captured(text, "a= b=", |c| &c.user), "");
+    }
+
+    #[test]
+    fn look_around_backtracks_and_the_rest_does_not() {
+        assert!(expression("^a<HOST>$").linear().is_some());
+        assert!(expression("^(?!b)a<HOST>$").linear().is_none());
+        assert!(expression(r"^(a)\1<HOST>$").linear().is_none());
+    }
+
+    #[test]
+    fn a_catastrophic_expression_is_given_up() {
+        let slow = expression(r"^(?=(a+)+$)<HOST>");
+        let nested = expression(r"^(?:(a|a|aa)+\1)+x<HOST>$");
+        let text = format!("{}!\n", "a".repeat(60));
+        assert_eq!(nested.search(&text), Err(StepLimit));
+        assert_eq!(nested.search("aax192.0.2.1\n").map(|c| c.is_some()), Ok(true));
+        // The inner part is linear, so this one ends by itself.
+        assert_eq!(slow.search(&text), Ok(None));
+        let long = "a".repeat(Limits::default().backtracking_bytes + 1);
+        assert_eq!(slow.search(&long), Err(StepLimit));
+    }
+}

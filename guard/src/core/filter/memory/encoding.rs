@@ -1,0 +1,113 @@
+//! A connection's state as text for the store.
+//!
+//! Format 1: `1|BEGAN|FLAGS|ADDRESS|USER|FIRST USER`. BEGAN is in microseconds since
+//! the epoch. FLAGS is any of `p` (a failure is pending) and `s` (several users). An
+//! address or a user that is not known is empty. In user names `\` and `|` have a
+//! backslash before them, so no text can break the format.
+
+use super::Connection;
+use crate::core::time::Timestamp;
+
+const FORMAT: &str = "1";
+
+pub(super) fn encode(connection: &Connection) -> String {
+    let address = connection.address.map(|a| a.to_string()).unwrap_or_default();
+    let mut text = format!("{FORMAT}|{}|", connection.began.micros());
+    for (flag, letter) in [(connection.pending, 'p'), (connection.several_users, 's')] {
+        if flag {
+            text.push(letter);
+        }
+    }
+    text.push('|');
+    text.push_str(&address);
+    for user in [&connection.user, &connection.first_user] {
+        text.push('|');
+        for c in user.iter().flat_map(|user| user.chars()) {
+            if matches!(c, '\\' | '|') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+    }
+    text
+}
+
+pub(super) fn decode(text: &str) -> Option<Connection> {
+    let fields = split(text)?;
+    let [format, began, flags, address, user, first_user] = <[String; 6]>::try_from(fields).ok()?;
+    if format != FORMAT || !flags.chars().all(|c| matches!(c, 'p' | 's')) {
+        return None;
+    }
+    let mut connection = Connection::new(Timestamp::from_micros(began.parse().ok()?));
+    if !address.is_empty() {
+        connection.address = Some(address.parse().ok()?);
+    }
+    connection.user = Some(user).filter(|user| !user.is_empty());
+    connection.first_user = Some(first_user).filter(|user| !user.is_empty());
+    connection.pending = flags.contains('p');
+    connection.several_users = flags.contains('s');
+    Some(connection)
+}
+
+/// Splits at bars that have no backslash before them; `None` when a backslash is last.
+fn split(text: &str) -> Option<Vec<String>> {
+    let mut fields = vec![String::new()];
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '|' => fields.push(String::new()),
+            c => {
+                let c = if c == '\\' { characters.next()? } else { c };
+                if let Some(field) = fields.last_mut() {
+                    field.push(c);
+                }
+            }
+        }
+    }
+    Some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_state_survives_the_store(
+            began in any::<i64>(),
+            address in proptest::option::of(any::<std::net::IpAddr>()),
+            users in proptest::option::of((r"[\\|\PC]{1,20}", r"[\\|\PC]{1,20}")),
+            pending in any::<bool>(),
+            several_users in any::<bool>(),
+        ) {
+            let (user, first_user) = users.unzip();
+            let connection = Connection {
+                began: Timestamp::from_micros(began),
+                serial: 0,
+                address: address.map(Into::into),
+                user,
+                first_user,
+                several_users,
+                pending,
+            };
+            prop_assert_eq!(decode(&encode(&connection)), Some(connection));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in r"(1\|)?[-0-9ps|\\.:a-z\PC]{0,40}") {
+            let _ = decode(&text);
+        }
+    }
+
+    #[test]
+    fn other_formats_are_refused() {
+        for text in
+            ["", "1", "2|0|||a|a", "1|x||||", "1|0|q|||", "1|0|||a|b|c", "1|0||host||", "1\\"]
+        {
+            assert_eq!(decode(text), None, "{text}");
+        }
+        assert!(decode("1|0||||").is_some());
+    }
+}

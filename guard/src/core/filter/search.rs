@@ -1,0 +1,210 @@
+//! The search of one line with all expressions of a filter, in Fail2Ban's order.
+//!
+//! Input: an entry. Output: what the first expression captured that finds something in
+//! the daemon's own words. Invariant: what the client wrote neither names an address
+//! nor decides whether the line counts: not as the source, not as a flag, not for
+//! `ignoreregex`, and not by keeping an expression from matching.
+
+use std::cell::OnceCell;
+
+use super::claimed::{Claims, claims, may_report_failure};
+use super::expression::{Captured, Expression, Span};
+use super::{Expressions, Finding, text_at};
+use crate::core::entry::Entry;
+
+/// Stands for the client's text once that is out of the game: part of no address, no
+/// name and no white space.
+const BLANK: &str = "\u{1}";
+
+/// How often one expression may find something of the client's before all that is the
+/// client's is blanked.
+const ROUNDS: usize = 4;
+
+/// One line, as it is searched.
+struct Search<'e> {
+    entry: &'e Entry,
+    claims: OnceCell<Claims>,
+    /// Whether all of the client's text is blanked.
+    blanked: bool,
+}
+
+/// What a match took from the client.
+enum Claimed {
+    /// This much of the address.
+    Address(Span),
+    /// The whole of what says which connection the line belongs to, or what it means.
+    Flag,
+}
+
+impl Expressions {
+    /// Searches the entry. `text` is working space.
+    pub(super) fn search(
+        &self,
+        entry: &Entry,
+        text: &mut String,
+        finding: &mut Finding,
+    ) -> Option<Captured> {
+        fill(text, &entry.line);
+        let mut search = Search { entry, claims: OnceCell::new(), blanked: false };
+        let found = self.attempt(&mut search, text, finding);
+        // The client may have kept an expression from matching, or from being tried.
+        if found.is_none() && !search.blanked && may_report_failure(entry) {
+            let claims = search.claims();
+            if claims.reports_failure && claims.elaborate {
+                fill(text, &entry.line);
+                search.blank_all(text);
+                return self.attempt(&mut search, text, finding);
+            }
+        }
+        found
+    }
+
+    fn attempt(
+        &self,
+        search: &mut Search<'_>,
+        text: &mut String,
+        finding: &mut Finding,
+    ) -> Option<Captured> {
+        // Few of them are tried before all else, as Fail2Ban does.
+        let early = !self.ignore.is_empty() && self.ignore.len() + 2 < self.fail.len();
+        if early && self.ignores(search, text, 0, finding) {
+            return None;
+        }
+        let mut start = 0;
+        let mut outer = Captured::default();
+        if let Some(prefix) = &self.prefix {
+            outer = tried(prefix.search(text), 0, finding)??;
+            if let Some(content) = outer.content.take().filter(|span| !span.is_empty()) {
+                text.truncate(content.end);
+                if !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                start = content.start;
+            }
+        } else if self.any.as_ref().is_some_and(|any| !any.is_match(text)) {
+            return None;
+        }
+        for (number, expression) in self.fail.iter().enumerate() {
+            let found =
+                search.first_unclaimed(expression, number + 1, text, start, &outer, finding);
+            if let Some(found) = found {
+                let ignored = self.ignores(search, text, start, finding);
+                return (!ignored).then_some(found);
+            }
+        }
+        None
+    }
+
+    /// Whether an `ignoreregex` matches, and that not by the client's doing.
+    fn ignores(
+        &self,
+        search: &Search<'_>,
+        text: &str,
+        start: usize,
+        finding: &mut Finding,
+    ) -> bool {
+        let mut any = |text: &str| {
+            let found = |e: &Expression| tried(e.is_match(text), 0, finding) == Some(true);
+            self.ignore.iter().any(found)
+        };
+        if !any(&text[start..]) {
+            return false;
+        }
+        let claims = search.claims();
+        if search.blanked || !claims.elaborate {
+            return true;
+        }
+        let mut without_client = text.to_owned();
+        search.blank(&mut without_client);
+        any(&without_client[start..])
+    }
+}
+
+impl Search<'_> {
+    fn claims(&self) -> &Claims {
+        self.claims.get_or_init(|| claims(self.entry))
+    }
+
+    /// The first match of the expression that takes nothing of the client's for the
+    /// daemon's.
+    fn first_unclaimed(
+        &mut self,
+        expression: &Expression,
+        number: usize,
+        text: &mut String,
+        start: usize,
+        outer: &Captured,
+        finding: &mut Finding,
+    ) -> Option<Captured> {
+        for round in 0..=ROUNDS + 1 {
+            let found = tried(expression.search(&text[start..]), number, finding)??;
+            let mut found = found.moved_by(start).or(outer.clone());
+            found.content = None;
+            match self.claimed(&found) {
+                None => return Some(found),
+                Some(Claimed::Address(span)) => {
+                    let address = found.address.as_ref().map(|a| text_at(&self.entry.line, a));
+                    finding.planted = finding.planted.or(address.and_then(|a| a.parse().ok()));
+                    if round < ROUNDS {
+                        blank(text, &span);
+                    } else {
+                        self.blank_all(text);
+                    }
+                }
+                Some(Claimed::Flag) => self.blank_all(text),
+            }
+        }
+        None
+    }
+
+    /// What of that which decides about the line is the client's.
+    fn claimed(&self, found: &Captured) -> Option<Claimed> {
+        self.entry.daemon?;
+        let claims = self.claims();
+        let address = [&found.address, &found.prefix_length].into_iter().flatten();
+        if let Some(span) = address.into_iter().find_map(|span| claims.overlap(span)) {
+            return Some(Claimed::Address(span));
+        }
+        let flags = [&found.connection, &found.no_failure, &found.gained, &found.forget];
+        let claimed = flags.into_iter().flatten().any(|span| claims.contains(span));
+        claimed.then_some(Claimed::Flag)
+    }
+
+    fn blank_all(&mut self, text: &mut String) {
+        self.blank(text);
+        self.blanked = true;
+    }
+
+    fn blank(&self, text: &mut String) {
+        for span in &self.claims().spans {
+            blank(text, span);
+        }
+    }
+}
+
+/// Blanks a span as far as the text before the final newline has it. Every byte stays
+/// where it is.
+fn blank(text: &mut String, span: &Span) {
+    let end = span.end.min(text.len().saturating_sub(1));
+    if span.start < end {
+        let start = text.floor_char_boundary(span.start);
+        let end = text.ceil_char_boundary(end);
+        text.replace_range(start..end, &BLANK.repeat(end - start));
+    }
+}
+
+/// The line as expressions see it: it ends in a newline.
+fn fill(text: &mut String, line: &str) {
+    text.clear();
+    text.push_str(line);
+    text.push('\n');
+}
+
+/// The result of a search that was not given up; otherwise that is noted.
+fn tried<T>(
+    result: Result<T, super::expression::StepLimit>,
+    number: usize,
+    finding: &mut Finding,
+) -> Option<T> {
+    result.inspect_err(|_| finding.step_limit = finding.step_limit.or(Some(number))).ok()
+}

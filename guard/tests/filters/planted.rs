@@ -1,0 +1,302 @@
+//! Planted addresses: whatever a client writes into any field of any message, nobody
+//! but the true sender is found, and in messages about failures the sender is found.
+
+use guard::core::entry::Daemon;
+use guard::core::filter::{Filter, Memory};
+use proptest::prelude::*;
+
+use crate::support;
+
+const SENDER: &str = "198.51.100.1";
+const PLANTED: &str = "203.0.113.9";
+
+/// A message: `{c}` is the client's text, `{h}` the sender.
+struct Message {
+    daemon: Daemon,
+    text: &'static str,
+    /// Whether the shipped filter finds the sender in it, whatever the client wrote.
+    failure: bool,
+}
+
+const fn sshd(text: &'static str) -> Message {
+    Message { daemon: Daemon::Sshd, text, failure: false }
+}
+
+const fn failed(text: &'static str) -> Message {
+    Message { daemon: Daemon::Sshd, text, failure: true }
+}
+
+const MESSAGES: &[Message] = &[
+    failed("Invalid user {c} from {h} port 40022"),
+    failed("Failed password for invalid user {c} from {h} port 40022 ssh2"),
+    failed("Failed password for {c} from {h} port 40022 ssh2"),
+    failed("Failed keyboard-interactive/pam for invalid user {c} from {h} port 40022 ssh2"),
+    failed("Failed none for invalid user {c} from {h} port 40022 ssh2"),
+    failed("Failed publickey for invalid user {c} from {h} port 40022 ssh2: RSA SHA256:v3dpapGle"),
+    failed(
+        "error: maximum authentication attempts exceeded for {c} from {h} port 40022 ssh2 [preauth]",
+    ),
+    failed(
+        "error: maximum authentication attempts exceeded for invalid user {c} from {h} port 40022 ssh2 [preauth]",
+    ),
+    failed("error: PAM: Authentication failure for illegal user {c} from {h}"),
+    failed("User {c} from {h} not allowed because not listed in AllowUsers"),
+    failed("User {c} from {h} not allowed because none of user's groups are listed in AllowGroups"),
+    failed("ROOT LOGIN REFUSED FROM {h} port 40022"),
+    // The client's text is on both sides: the sender may be missed, others never found.
+    sshd(
+        "Failed publickey for {c} from {h} port 40022 ssh2: RSA-CERT SHA256:v3dp ID {c} (serial 0) CA RSA SHA256:v3dp",
+    ),
+    sshd(
+        "Failed publickey for invalid user {c} from {h} port 40022 ssh2: RSA-CERT SHA256:v3dp ID {c} (serial 0) CA RSA SHA256:v3dp",
+    ),
+    sshd(
+        "Failed hostbased for {c} from {h} port 40022 ssh2: RSA SHA256:v3dp, client user \"{c}\", client host \"{c}\"",
+    ),
+    sshd("Failed gssapi-with-mic for {c} from {h} port 40022 ssh2: {c}"),
+    sshd(
+        "Disconnecting invalid user {c} {h} port 40022: Change of username or service not allowed: ({c},ssh-connection) -> ({c},{c}) [preauth]",
+    ),
+    sshd(
+        "Disconnecting authenticating user {c} {h} port 40022: Too many authentication failures [preauth]",
+    ),
+    sshd(
+        "Unable to negotiate with {h} port 40022: no matching host key type found. Their offer: {c} [preauth]",
+    ),
+    sshd(
+        "Unable to negotiate with invalid user {c} {h} port 40022: no matching cipher found. Their offer: {c} [preauth]",
+    ),
+    sshd("userauth_hostbased mismatch: client sends {c}, but we resolve {h} to {c}"),
+    sshd(
+        "/home/x/.ssh/authorized_keys:1: Authentication tried for {c} with correct key but not from a permitted host (host={c}, ip={h}, required={c}).",
+    ),
+    sshd("Postponed keyboard-interactive for invalid user {c} from {h} port 40022 ssh2 [preauth]"),
+    sshd("Accepted password for {c} from {h} port 40022 ssh2"),
+    sshd("User {c} not allowed because account is locked"),
+    sshd("User {c} not allowed because shell /bin/x does not exist"),
+    sshd("Connection closed by invalid user {c} {h} port 40022 [preauth]"),
+    sshd("Connection reset by authenticating user {c} {h} port 40022 [preauth]"),
+    sshd("Disconnected from user {c} {h} port 40022"),
+    sshd("fatal: Timeout before authentication for {h} port 40022"),
+    sshd("Received disconnect from {h} port 40022:11: {c} [preauth]"),
+    sshd("error: Received disconnect from {h} port 40022:3: {c} [preauth]"),
+    sshd("Bad protocol version identification '{c}' from {h} port 40022"),
+    sshd("error: kex_exchange_identification: client sent invalid protocol identifier \"{c}\""),
+    sshd("banner exchange: Connection from {h} port 40022: invalid format"),
+    sshd(
+        "fatal: userauth_finish: Connection from authenticating user {c} {h} port 40022: Broken pipe [preauth]",
+    ),
+    sshd("Connection from {h} port 40022 on 10.3.0.254 port 22 rdomain \"\""),
+    sshd("Did not receive identification string from {h} port 40022"),
+    sshd("probed from {h} port 40022 with {c}. Don't panic."),
+    sshd("reverse mapping checking getaddrinfo for {c} [{h}] failed."),
+    sshd("Address {h} maps to {c}, but this does not map back to the address."),
+    sshd("Nasty PTR record \"{c}\" is set up for {h}, ignoring"),
+    sshd("refused connect from {c} ({h})"),
+    sshd("drop connection #10 from [{h}]:40022 on [10.3.0.254]:22 penalty: failed authentication"),
+    sshd(
+        "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost={h}  user={c}",
+    ),
+    sshd(
+        "PAM 2 more authentication failures; logname= uid=0 euid=0 tty=ssh ruser= rhost={h}  user={c}",
+    ),
+    sshd("pam_sss(sshd:auth): received for user {c}: 7 (Authentication failure)"),
+    sshd("pam_unix(sshd:session): session opened for user {c}(uid=1000) by (uid=0)"),
+    sshd("input_userauth_request: invalid user {c} [preauth]"),
+    sshd("subsystem request for {c} by user {c} failed, subsystem not found"),
+    sshd("error: userauth_pubkey: unsupported public key algorithm: {c} [preauth]"),
+    sshd("Accepted certificate ID \"{c}\" (serial 0) signed by RSA CA SHA256:v3dp via /etc/ssh/ca"),
+    sshd("error: connect_to {c} port 25: failed."),
+    Message {
+        daemon: Daemon::Pvedaemon,
+        text: "authentication failure; rhost=::ffff:{h} user={c} msg=no such user ('{c}')",
+        failure: true,
+    },
+    Message {
+        daemon: Daemon::Pvedaemon,
+        text: "authentication failure; rhost={h} user={c} msg=Authentication failure",
+        failure: true,
+    },
+    Message {
+        daemon: Daemon::Pvedaemon,
+        text: "openid authentication failure; rhost={h} msg={c}",
+        failure: true,
+    },
+    Message { daemon: Daemon::Pvedaemon, text: "<{c}> starting task UPID:{c}:", failure: false },
+    Message {
+        daemon: Daemon::Pvedaemon,
+        text: "<root@pam> successful auth for user '{c}'",
+        failure: false,
+    },
+];
+
+/// Filters that people might write, none of which guards against the client's text.
+fn careless() -> Vec<Filter> {
+    [
+        vec!["<HOST>"],
+        vec![r".*[^0-9.:]<HOST>"],
+        vec!["from <HOST>", "rhost=<HOST>", r"\[<HOST>\]", "user .* <HOST> port"],
+        vec![r"sshd.*: .*from <HOST>", "<F-NOFAIL>Accepted</F-NOFAIL>.*<HOST>"],
+        vec!["<SUBNET>"],
+        vec![r"(?=.*\d)<HOST>(?!x)"],
+    ]
+    .iter()
+    .map(|expressions| support::filter(expressions))
+    .chain([support::guide()])
+    .collect()
+}
+
+/// Text that a client might send: pieces of messages, planted addresses, anything.
+fn client_text() -> impl Strategy<Value = String> {
+    let message = (0..MESSAGES.len(), "[a-z ]{0,4}").prop_map(|(number, name)| {
+        MESSAGES[number].text.replace("{h}", PLANTED).replace("{c}", &name)
+    });
+    let piece = prop_oneof![
+        4 => Just(PLANTED.to_owned()),
+        1 => Just("2001:db8::bad".to_owned()),
+        2 => Just(format!(" from {PLANTED} port 22")),
+        2 => Just(format!(" {PLANTED} port 22: ")),
+        1 => Just(format!(" rhost={PLANTED} user=")),
+        3 => message,
+        2 => prop::sample::select(vec![
+            " [preauth]", " ssh2", " ssh2: ", ": ", "'", "\"", " from ", " for ", " msg=", ")",
+            " (serial 0) CA RSA SHA256:v3dp", " by user ", "invalid user ", " [", "]", "\\n",
+            " not allowed because not listed in AllowUsers", "é", "\u{1}", "\u{2028}", "%", "<HOST>",
+        ]).prop_map(str::to_owned),
+        2 => r"\PC{0,8}",
+    ];
+    prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat())
+}
+
+fn line(message: &Message, texts: &[String]) -> String {
+    let mut out = match message.daemon {
+        Daemon::Sshd => "pve sshd-session[77]: ".to_owned(),
+        Daemon::Pvedaemon => "pve pvedaemon[77]: ".to_owned(),
+    };
+    let mut texts = texts.iter().cycle();
+    for (number, part) in message.text.replace("{h}", SENDER).split("{c}").enumerate() {
+        if number > 0 {
+            out.push_str(texts.next().map_or("", String::as_str));
+        }
+        out.push_str(part);
+    }
+    out
+}
+
+/// Whom a filter finds in a line that the daemon itself wrote.
+fn found(filter: &Filter, line: &str, daemon: Daemon) -> Option<String> {
+    let finding = filter.find(&support::entry(line, Some(daemon), 0), &mut Memory::default());
+    finding.failure.map(|(host, _)| host.to_string())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn nobody_but_the_sender_is_found(
+        number in 0..MESSAGES.len(),
+        texts in prop::collection::vec(client_text(), 1..4),
+    ) {
+        thread_local! {
+            static FILTERS: (Vec<Filter>, Filter, Filter) =
+                (careless(), support::shipped("sshd"), support::shipped("proxmox"));
+        }
+        let message = &MESSAGES[number];
+        let line = line(message, &texts);
+        let sender = Some(SENDER.to_owned());
+        FILTERS.with(|(careless, sshd, proxmox)| {
+            for filter in careless.iter().chain([sshd, proxmox]) {
+                let found = found(filter, &line, message.daemon);
+                prop_assert!(found.as_deref().is_none_or(|h| h == SENDER), "{line}: {found:?}");
+            }
+            let own = if message.daemon == Daemon::Sshd { sshd } else { proxmox };
+            if message.failure {
+                prop_assert_eq!(found(own, &line, message.daemon), sender.clone(), "{}", line);
+                let any = &careless[0];
+                prop_assert_eq!(found(any, &line, message.daemon), sender.clone(), "{}", line);
+            }
+            if message.daemon == Daemon::Pvedaemon && message.failure && message.text.contains(" user=") {
+                let guide = careless.last().expect("the guide's");
+                prop_assert_eq!(found(guide, &line, message.daemon), sender.clone(), "{}", line);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn no_line_makes_it_panic(line in r"(pve (sshd|sudo|pvedaemon)\[1\]: )?(?s:.){0,60}", known in 0_usize..3) {
+        thread_local! {
+            static FILTERS: (Vec<Filter>, Filter) = (careless(), support::shipped("sshd"));
+        }
+        let daemon = [None, Some(Daemon::Sshd), Some(Daemon::Pvedaemon)][known];
+        FILTERS.with(|(careless, sshd)| {
+            for filter in careless.iter().chain([sshd]) {
+                filter.find(&support::entry(&line, daemon, 0), &mut Memory::default());
+            }
+        });
+    }
+}
+
+#[test]
+fn the_guides_filter_bans_the_sender_and_not_the_planted() {
+    let line = "pve pvedaemon[1]: authentication failure; rhost=::ffff:198.51.100.1 \
+                user=x authentication failure; rhost=203.0.113.9 user=a msg=no such user";
+    let entry = support::entry(line, Some(Daemon::Pvedaemon), 0);
+    let finding = support::guide().find(&entry, &mut Memory::default());
+    assert_eq!(finding.failure.map(|(host, _)| host.to_string()).as_deref(), Some(SENDER));
+    assert_eq!(finding.planted.map(|host| host.to_string()).as_deref(), Some(PLANTED));
+    // The same text of a daemon that nobody vouches for has no spans to reject.
+    let unknown = support::entry(line, None, 0);
+    let finding = support::guide().find(&unknown, &mut Memory::default());
+    assert_eq!(finding.failure.map(|(host, _)| host.to_string()).as_deref(), Some(PLANTED));
+}
+
+#[test]
+fn other_programs_of_the_unit_ban_nobody() {
+    let filter = support::filter(&["from <HOST>"]);
+    for (line, host) in [
+        ("pve sshd[1]: Invalid user a from 198.51.100.1 port 1", Some(SENDER)),
+        ("pve sudo[1]: Invalid user a from 198.51.100.1 port 1", None),
+        ("pve bash[1]: sshd[1]: Invalid user a from 198.51.100.1 port 1", None),
+        ("pve x sshd[1]: Invalid user a from 198.51.100.1 port 1", None),
+    ] {
+        assert_eq!(found(&filter, line, Daemon::Sshd).as_deref(), host, "{line}");
+    }
+}
+
+#[test]
+fn a_message_that_no_form_describes_is_believed_with_one_address_only() {
+    let filter = support::filter(&["from <HOST>"]);
+    for (message, host) in [
+        ("Something new from 198.51.100.1 port 1", Some(SENDER)),
+        ("Something new from 198.51.100.1 port 1, 198.51.100.1 again", Some(SENDER)),
+        ("Something new: from 203.0.113.9 from 198.51.100.1 port 1", None),
+        ("Something new from 198.51.100.1 port 1: 2001:db8::1", None),
+    ] {
+        let line = format!("pve sshd[1]: {message}");
+        assert_eq!(found(&filter, &line, Daemon::Sshd).as_deref(), host, "{message}");
+        let line = format!("pve pvedaemon[1]: {message}");
+        assert_eq!(found(&filter, &line, Daemon::Pvedaemon), None, "{message}");
+    }
+}
+
+#[test]
+fn the_client_cannot_hide_behind_ignoreregex_or_break_a_match() {
+    let text = guard::core::filter::FilterText {
+        failregex: vec![r"Invalid user (?:\S+|[^ ]+) from <HOST>".to_owned()],
+        ignoreregex: vec![r"from 192\.0\.2\.\d+".to_owned(), "user backup ".to_owned()],
+        ..Default::default()
+    };
+    let filter = Filter::compile(&text, Default::default()).expect("a filter");
+    for (user, host) in [
+        ("a", Some(SENDER)),
+        ("backup", None),
+        ("a from 192.0.2.1", Some(SENDER)),
+        ("a b c", Some(SENDER)),
+    ] {
+        let line = format!("pve sshd[1]: Invalid user {user} from 198.51.100.1 port 1");
+        assert_eq!(found(&filter, &line, Daemon::Sshd).as_deref(), host, "{user}");
+    }
+    let line = "pve sshd[1]: Invalid user a from 192.0.2.7 port 1";
+    assert_eq!(found(&filter, line, Daemon::Sshd), None);
+}
