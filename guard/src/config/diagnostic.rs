@@ -6,8 +6,8 @@
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::config::text::Text;
 pub use crate::config::text::Place;
+use crate::config::text::Text;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -117,7 +117,9 @@ impl Parser<'_> {
             self.ini.diagnostics.push(
                 Diagnostic::warning(format!("section [{name}] stands twice in this file"))
                     .at(&name)
-                    .help("both count, the later value of a key wins; Fail2Ban refuses such a file"),
+                    .help(
+                        "both count, the later value of a key wins; Fail2Ban refuses such a file",
+                    ),
             );
         }
         self.ini.sections.push(IniSection { name, entries: Vec::new(), broken: false });

@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn same_field_or_other_field_and() {
-        let found = parsed("_COMM=a _UID=0 _COMM=b _COMM=a\n'_COMM=c d' \"X=\\\"\\d\" E=").expect("ok");
+        let found =
+            parsed("_COMM=a _UID=0 _COMM=b _COMM=a\n'_COMM=c d' \"X=\\\"\\d\" E=").expect("ok");
         let field = |name: &str, values: &[&str]| FieldMatch {
             field: name.to_owned(),
             values: values.iter().map(|value| (*value).to_owned()).collect(),

@@ -220,7 +220,8 @@ mod tests {
     use super::*;
 
     fn parsed(port: &str, protocol: &str, all: bool) -> Checked<Ports> {
-        let services = Services::parse("https 443/udp\nhttps 443/tcp\nodd 7/udp own # c\nbad x/tcp");
+        let services =
+            Services::parse("https 443/udp\nhttps 443/tcp\nodd 7/udp own # c\nbad x/tcp");
         ports(&Text::generated(port), &Text::generated(protocol), all, &services)
     }
 

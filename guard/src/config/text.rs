@@ -38,12 +38,13 @@ impl SourceFile {
         let line_start = self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let line_end = self.text[start..].find('\n').map_or(self.text.len(), |n| start + n);
         let end = floor_char_boundary(&self.text, range.end).clamp(start, line_end);
+        let source = self.text[line_start..line_end].trim_end_matches('\r').to_owned();
         Place {
             file: self.path.clone(),
             line: 1 + self.text[..line_start].matches('\n').count(),
-            column: 1 + self.text[line_start..start].chars().count(),
+            column: 1 + self.text[line_start..start].chars().count().min(source.chars().count()),
             length: self.text[start..end].chars().count().max(1),
-            source: self.text[line_start..line_end].trim_end().to_owned(),
+            source,
         }
     }
 }
@@ -59,7 +60,7 @@ pub struct Place {
     pub column: usize,
     /// Characters, at least 1.
     pub length: usize,
-    /// The whole line, without white space at its end.
+    /// The whole line, without its end.
     pub source: String,
 }
 
@@ -121,13 +122,24 @@ impl Text {
         let first = other.origins.partition_point(|origin| origin.start <= range.start);
         if let Some(covering) = first.checked_sub(1).map(|index| &other.origins[index]) {
             let offset = covering.offset + (range.start - covering.start);
-            self.origins.push(Origin { start: base, file: Arc::clone(&covering.file), offset });
+            self.begin(Origin { start: base, file: Arc::clone(&covering.file), offset });
         }
         for origin in other.origins[first..].iter().take_while(|next| next.start < range.end) {
             let start = base + (origin.start - range.start);
-            self.origins.push(Origin { start, ..origin.clone() });
+            self.begin(Origin { start, ..origin.clone() });
         }
         self.string.push_str(&other.string[range]);
+    }
+
+    /// Notes where a part begins, unless it goes on where the last one ends.
+    fn begin(&mut self, origin: Origin) {
+        let goes_on = |last: &Origin| {
+            last.offset + (origin.start - last.start) == origin.offset
+                && Arc::ptr_eq(&last.file, &origin.file)
+        };
+        if !self.origins.last().is_some_and(goes_on) {
+            self.origins.push(origin);
+        }
     }
 
     /// A part of the text; the range lies on character boundaries.
