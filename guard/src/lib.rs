@@ -22,6 +22,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod config;
 pub mod core;
 
 #[cfg(feature = "agent")]

@@ -1,0 +1,89 @@
+//! What people write, as values that cannot be wrong.
+//!
+//! Input: `guard.toml`, which configures the agent, and below `jail-directory` jails and
+//! filters in Fail2Ban's language. Output: [`Settings`] and [`Jail`]s, and a
+//! [`Diagnostic`] for everything that is wrong or has no effect, with its place in the
+//! file and what to do. Invariant: nothing that is written is silently left out.
+//!
+//! ```text
+//! files ─ ini ─► layers (order, includes, merge) ─ interpolate, tags ─► filter, jail ─► Jail
+//! guard.toml ─ toml_table ─► agent ─► Settings
+//! ```
+
+pub mod agent;
+mod allow;
+mod built_in;
+pub mod diagnostic;
+mod filter;
+mod ini;
+mod interpolate;
+mod jail;
+mod journalmatch;
+mod layers;
+mod option_list;
+mod options;
+mod ports;
+mod tags;
+mod text;
+mod time;
+mod toml_table;
+
+use std::path::Path;
+
+use crate::core::filter::{Filter, FilterText, Limits};
+use crate::core::jail::Jail;
+
+pub use agent::Settings;
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+
+/// The jails of a host.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Enabled jails without an error, in the order in which their sections first
+    /// appear in the files.
+    pub jails: Vec<Jail>,
+    /// What is wrong. An error with a jail's name says that this jail is left out.
+    pub diagnostics: Diagnostics,
+}
+
+/// Reads the jails below `jail-directory`, over those that come with guard. A jail with
+/// an error is left out, the others are there.
+pub fn jails(settings: &Settings) -> Loaded {
+    let tree = layers::Tree {
+        vendor: settings.vendor_directory.clone(),
+        directory: settings.jail_directory.clone(),
+    };
+    let mut diagnostics = Diagnostics::default();
+    if let Err(error) = std::fs::read_dir(&tree.directory) {
+        diagnostics.push(
+            Diagnostic::error(format!("cannot read the jail-directory: {error}"))
+                .in_file(&tree.directory)
+                .help("make it, or name another in guard.toml, such as jail-directory = \"/etc/fail2ban\""),
+        );
+    }
+    let mut merged = tree.read("jail", &mut diagnostics);
+    merged.describe_itself(&tree);
+    let services = ports::Services::load(Path::new("/etc/services"));
+    let limits = Limits { steps: settings.limits.match_steps as usize, ..Limits::default() };
+    let compile = |text: &FilterText| {
+        let complaint =
+            |problem: crate::core::filter::CompileProblem| (problem.expression, problem.message);
+        Filter::compile(text, limits)
+            .map_err(|problems| problems.into_iter().map(complaint).collect())
+    };
+    let mut builder = jail::Builder {
+        tree: &tree,
+        merged: &merged,
+        services: &services,
+        compile: &compile,
+        diagnostics,
+    };
+    let jails = builder.jails();
+    let mut diagnostics = builder.diagnostics;
+    if jails.is_empty() && !diagnostics.has_errors() {
+        diagnostics.push(Diagnostic::warning("no jail is enabled").in_file(&tree.directory).help(
+            "write `enabled = true` into the section of a jail, such as [sshd], in jail.local",
+        ));
+    }
+    Loaded { jails, diagnostics }
+}
