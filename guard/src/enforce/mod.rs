@@ -24,6 +24,7 @@ use crate::core::host::Host;
 use crate::core::time::Timestamp;
 
 pub mod null;
+pub mod probe;
 pub mod xdp;
 
 /// One instant, on the wall clock and on the kernel's own clock.
