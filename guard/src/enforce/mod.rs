@@ -25,6 +25,7 @@ use crate::core::time::Timestamp;
 
 pub mod nft;
 pub mod null;
+pub mod probe;
 pub mod xdp;
 
 /// One instant, on the wall clock and on the kernel's own clock.

@@ -38,12 +38,7 @@ impl Bpffs {
     }
 
     pub(crate) fn options(&self) -> XdpOptions {
-        XdpOptions {
-            directory: self.path(),
-            max_bans_v4: 1 << 17,
-            max_bans_v6: 1 << 10,
-            ..XdpOptions::default()
-        }
+        XdpOptions { directory: self.path(), ..XdpOptions::default() }
     }
 
     /// Names of what is pinned in a directory of it. (Those with dots are the kernel's.)
@@ -73,6 +68,11 @@ pub(crate) fn now() -> Moment {
         wall: Timestamp::from_micros(micros(ClockId::Realtime)),
         boot_nanos: micros(ClockId::Boottime).cast_unsigned() * 1000,
     }
+}
+
+/// What this thread has used of the processor.
+pub(crate) fn processor_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().expect("it is positive")
 }
 
 /// The jails of all tests: ids 0, 1, and 2 with the ports of 0.

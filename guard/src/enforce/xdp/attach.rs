@@ -36,20 +36,11 @@ impl Links {
     /// Takes over what is pinned, and removes pins of what is gone.
     pub(super) fn open(directory: &Path) -> Result<Self, EnforceError> {
         let mut links = Self { directory: directory.to_owned(), by_interface: BTreeMap::new() };
-        for name in pins::names(directory)? {
-            // What has another name was put there by somebody else.
-            let Some((way, interface)) = read_name(&name) else { continue };
-            let path = directory.join(&name);
-            let broken = |verb: &str, cause| EnforceError::Kernel {
-                operation: format!("{verb} {}", path.display()),
-                cause,
-            };
-            let fd = syscall::open_pin(&path).map_err(|cause| broken("open", cause))?;
-            let info = syscall::link_info(fd.as_fd()).map_err(|cause| broken("look at", cause))?;
-            if info.interface == interface && !links.by_interface.contains_key(&interface) {
-                links.by_interface.insert(interface, Attached { way, fd });
+        for (path, interface, attached, holds) in pinned(directory)? {
+            if holds && !links.by_interface.contains_key(&interface) {
+                links.by_interface.insert(interface, attached);
             } else {
-                std::fs::remove_file(&path).map_err(|cause| broken("remove", cause))?;
+                std::fs::remove_file(&path).map_err(|cause| broken("remove", &path, cause))?;
             }
         }
         Ok(links)
@@ -155,6 +146,31 @@ impl Links {
         let name = WAYS.iter().find(|(other, _)| *other == way).map_or("", |(_, name)| name);
         self.directory.join(format!("{name}-{interface}"))
     }
+}
+
+/// How interfaces are covered by links that still hold.
+pub(super) fn attached(directory: &Path) -> Result<BTreeMap<u32, Way>, EnforceError> {
+    let links = pinned(directory)?.into_iter().filter(|(.., holds)| *holds);
+    Ok(links.map(|(_, interface, attached, _)| (interface, attached.way)).collect())
+}
+
+/// All pinned links, with their pins and interfaces, and whether they still hold.
+fn pinned(directory: &Path) -> Result<Vec<(PathBuf, u32, Attached, bool)>, EnforceError> {
+    let mut found = Vec::new();
+    for name in pins::names(directory)? {
+        // What has another name was put there by somebody else.
+        let Some((way, interface)) = read_name(&name) else { continue };
+        let path = directory.join(&name);
+        let fd = syscall::open_pin(&path).map_err(|cause| broken("open", &path, cause))?;
+        let info =
+            syscall::link_info(fd.as_fd()).map_err(|cause| broken("look at", &path, cause))?;
+        found.push((path, interface, Attached { way, fd }, info.interface == interface));
+    }
+    Ok(found)
+}
+
+fn broken(verb: &str, path: &Path, cause: io::Error) -> EnforceError {
+    EnforceError::Kernel { operation: format!("{verb} {}", path.display()), cause }
 }
 
 /// A link ends when its last descriptor and pin go; this is sooner, and certain.

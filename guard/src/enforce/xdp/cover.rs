@@ -144,11 +144,20 @@ fn refusal(way: Way, cause: &std::io::Error) -> String {
 
 impl Interfaces {
     /// Whether the interface is to be covered.
-    pub(super) fn include(&self, name: &str) -> bool {
+    pub(in crate::enforce) fn include(&self, name: &str) -> bool {
         match self {
             Self::Auto => true,
             Self::Named(names) => names.iter().any(|other| other == name),
         }
+    }
+
+    /// Interfaces that are named and not there.
+    pub(in crate::enforce) fn missing<'a>(
+        &'a self,
+        interfaces: &'a [Interface],
+    ) -> impl Iterator<Item = &'a String> {
+        let there = |name: &str| interfaces.iter().any(|interface| interface.name == name);
+        self.named().iter().filter(move |name| !there(name))
     }
 
     fn named(&self) -> &[String] {

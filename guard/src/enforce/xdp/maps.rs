@@ -13,10 +13,10 @@ use guard_common::layout::{
 };
 use guard_common::names::{BANS_V4, BANS_V6, META, OWN_ADDRESSES, PORT_CLASSES, VERDICTS};
 
+use super::XdpOptions;
 use super::bans::Bans;
 use super::classes::{self, Classes};
 use super::syscall::{self, Cursor, Map};
-use super::{Scope, XdpOptions};
 use crate::core::delta::{JailPorts, Snapshot};
 use crate::core::jail::JailName;
 use crate::enforce::{EnforceError, Moment};
@@ -73,17 +73,14 @@ impl Maps {
         let meta = self.meta.look_up(&0)?.unwrap_or_default();
         Ok(meta.abi == ABI
             && meta.boot_id == boot_id
-            && self.bans.v4.info().max_entries == options.max_bans_v4
-            && self.bans.v6.info().max_entries == options.max_bans_v6
+            && self.bans.v4.info().max_entries == options.bans
+            && self.bans.v6.info().max_entries == options.bans
             && self.port_classes.info().max_entries == PORT_CLASS_ENTRIES)
     }
 
     /// Says what the maps are for. To be called when everything else is in place.
-    pub(super) fn declare(&self, scope: Scope, boot_id: [u8; 16]) -> Result<(), EnforceError> {
-        let scope = match scope {
-            Scope::Host => SCOPE_HOST,
-            Scope::All => SCOPE_ALL,
-        };
+    pub(super) fn declare(&self, host_only: bool, boot_id: [u8; 16]) -> Result<(), EnforceError> {
+        let scope = if host_only { SCOPE_HOST } else { SCOPE_ALL };
         let meta = Meta { abi: ABI, scope, boot_id };
         let present = self.meta.look_up(&0).map_err(|cause| failed("read META", cause))?;
         if present == Some(meta) {

@@ -15,6 +15,7 @@
 //!
 //! One process at a time may have this open; its caller sees to that.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use guard_common::layout::Counter;
@@ -28,6 +29,7 @@ mod attach;
 mod bans;
 mod classes;
 mod cover;
+pub(in crate::enforce) mod features;
 mod maps;
 mod object;
 mod pins;
@@ -39,6 +41,7 @@ use attach::Links;
 use maps::Maps;
 use object::Programs;
 use pins::Pins;
+use plan::Way;
 
 /// Which interfaces are guarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,16 +53,6 @@ pub enum Interfaces {
     Named(Vec<String>),
 }
 
-/// Packets to whom are dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// To this host's own addresses.
-    #[default]
-    Host,
-    /// To any address.
-    All,
-}
-
 /// How to open [`Xdp`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XdpOptions {
@@ -68,12 +61,11 @@ pub struct XdpOptions {
     pub directory: PathBuf,
     /// Which interfaces are guarded.
     pub interfaces: Interfaces,
-    /// Packets to whom are dropped.
-    pub scope: Scope,
-    /// IPv4 addresses that can be banned at one time.
-    pub max_bans_v4: u32,
-    /// IPv6 addresses that can be banned at one time.
-    pub max_bans_v6: u32,
+    /// Whether only packets to this host's own addresses are dropped, not those that it
+    /// forwards.
+    pub host_only: bool,
+    /// Addresses of each family that can be banned at one time.
+    pub bans: u32,
     /// Whether generic XDP may be used where there is neither native XDP nor tcx.
     pub generic: bool,
 }
@@ -83,9 +75,8 @@ impl Default for XdpOptions {
         Self {
             directory: PathBuf::from("/run/guard/bpf"),
             interfaces: Interfaces::Auto,
-            scope: Scope::Host,
-            max_bans_v4: 1 << 18,
-            max_bans_v6: 1 << 18,
+            host_only: true,
+            bans: 1 << 20,
             generic: false,
         }
     }
@@ -137,7 +128,7 @@ impl Xdp {
         let (maps, programs, at_home) = match adopted {
             Ok(maps) => {
                 let programs = object::load(object, &pins.maps(), &options)?;
-                maps.declare(options.scope, boot_id)?;
+                maps.declare(options.host_only, boot_id)?;
                 (maps, programs, true)
             }
             Err(present) => {
@@ -145,7 +136,7 @@ impl Xdp {
                 let own = present.and_then(|old| old.own_addresses().ok());
                 let at_home = own.is_some();
                 maps.replace_own(own.unwrap_or_default())?;
-                maps.declare(options.scope, boot_id)?;
+                maps.declare(options.host_only, boot_id)?;
                 (maps, programs, at_home)
             }
         };
@@ -255,6 +246,20 @@ impl Enforcer for Xdp {
     }
 }
 
+/// Whether the kernel has tcx (Linux 6.6), without which interfaces whose driver has no
+/// native XDP stay uncovered.
+///
+/// # Errors
+/// When BPF is not permitted here.
+pub fn supports_tcx() -> Result<bool, EnforceError> {
+    object::permitted()?;
+    // Loopback is there in every network namespace, and always the first.
+    syscall::knows_tcx(1).map_err(|cause| EnforceError::Kernel {
+        operation: "ask for tcx programs (needs CAP_NET_ADMIN)".to_owned(),
+        cause,
+    })
+}
+
 /// Removes every trace that guard left in a directory, without loading anything:
 /// `false` when there is none.
 ///
@@ -265,6 +270,12 @@ pub fn detach(directory: &Path) -> Result<bool, EnforceError> {
     Links::open(&pins.links())?.detach_all()?;
     pins.remove()?;
     Ok(true)
+}
+
+/// How guard's links cover interfaces now, by the interface's number.
+pub(in crate::enforce) fn attached(directory: &Path) -> BTreeMap<u32, Way> {
+    let pins = Pins::find(directory);
+    pins.and_then(|pins| attach::attached(&pins.links()).ok()).unwrap_or_default()
 }
 
 /// Makes new maps, and programs on them, in the directory for what is being built.

@@ -61,8 +61,8 @@ pub(super) fn load(
         loader.map_pin_path(name, directory.join(name));
     }
     let mut object = loader
-        .map_max_entries(BANS_V4, options.max_bans_v4)
-        .map_max_entries(BANS_V6, options.max_bans_v6)
+        .map_max_entries(BANS_V4, options.bans)
+        .map_max_entries(BANS_V6, options.bans)
         .load(object)
         .map_err(|error| refused("load the eBPF object", &error))?;
 
