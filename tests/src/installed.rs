@@ -41,9 +41,17 @@ impl Installed {
     /// # Errors
     /// When a part of that fails.
     pub fn new(suite: Suite, backend: &str) -> Result<Self> {
+        Self::with_program(suite, backend, &agent::beside_this_program()?)
+    }
+
+    /// As [`Installed::new`], with another guardctl than the one beside this program.
+    ///
+    /// # Errors
+    /// As [`Installed::new`].
+    pub fn with_program(suite: Suite, backend: &str, program: &Path) -> Result<Self> {
         let host = Container::new(suite)?;
         let root = host.root();
-        install(&root)?;
+        install(&root, program)?;
         let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/guide");
         command::run(
             "cp",
@@ -66,7 +74,7 @@ impl Installed {
     /// # Errors
     /// When it fails.
     pub fn install_again(&self) -> Result<()> {
-        install(&self.host.root())
+        install(&self.host.root(), &agent::beside_this_program()?)
     }
 
     /// As [`Installed::new`], booted and with the agent ready.
@@ -265,13 +273,13 @@ impl Installed {
 }
 
 /// Installs as people do.
-fn install(root: &Path) -> Result<()> {
+fn install(root: &Path, program: &Path) -> Result<()> {
     let mut install = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     install
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .args(["xtask", "install", "--root"])
         .arg(root)
         .arg("--program")
-        .arg(agent::beside_this_program()?);
+        .arg(program);
     command::finish(install).map(drop)
 }

@@ -1,6 +1,92 @@
-//! bench
+//! `cargo xtask bench`: figures, ours and Fail2Ban's, on one host in one run.
+//!
+//! The host is a Debian 12 container with guard installed and Fail2Ban beside it, both
+//! with the jails of the Proxmox guide; one of them runs at a time. Output: a table
+//! with ratios and the goals. `--check` makes a missed goal an error.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::{packages, workspace};
+
+mod bans;
+mod figures;
+mod idle;
+mod latency;
+mod rig;
+
+/// Options of `bench`.
 #[derive(clap::Args)]
-pub(crate) struct Options {}
-pub(crate) fn run(_o: &Options) -> anyhow::Result<()> {
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+    /// How guard enforces.
+    #[arg(long, global = true, default_value = "xdp", value_parser = ["xdp", "nft"])]
+    backend: String,
+    /// Do not measure Fail2Ban.
+    #[arg(long, global = true)]
+    alone: bool,
+    /// Fail when a goal is missed.
+    #[arg(long, global = true)]
+    check: bool,
+}
+
+#[derive(Clone, Copy, clap::Subcommand)]
+enum What {
+    /// From the third failure in the journal to the first dropped packet.
+    Latency {
+        /// Bans of guard to measure, half with failures back to back, half with gaps.
+        #[arg(long, default_value_t = 200)]
+        bans: usize,
+        /// Bans of Fail2Ban to measure.
+        #[arg(long, default_value_t = 20)]
+        peer_bans: usize,
+    },
+    /// One request with many addresses.
+    Bans {
+        /// Addresses for guard.
+        #[arg(long, default_value_t = 100_000)]
+        count: usize,
+        /// Addresses for Fail2Ban.
+        #[arg(long, default_value_t = 500)]
+        peer_count: usize,
+    },
+    /// Memory and processor time while nothing happens.
+    Idle {
+        /// How long to look.
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+    },
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    guard_tests::namespace::require_root()?;
+    packages::need(&[packages::BUILD, packages::NAMESPACES, packages::HOSTS])?;
+    let program = workspace::build_guardctl()?;
+    let mut rig = rig::Rig::new(&program, &options.backend)?;
+    let goals = match options.what {
+        What::Latency { bans, peer_bans } => {
+            latency::measure(&mut rig, bans, unless(options.alone, peer_bans))?
+        }
+        What::Bans { count, peer_count } => {
+            bans::measure(&mut rig, count, unless(options.alone, peer_count))?
+        }
+        What::Idle { seconds } => {
+            idle::measure(&mut rig, Duration::from_secs(seconds), !options.alone)?
+        }
+    };
+    let missed = goals.iter().filter(|goal| !goal.is_met()).count();
+    for goal in &goals {
+        println!("{goal}");
+    }
+    if options.check && missed > 0 {
+        bail!("{missed} goals missed");
+    }
     Ok(())
+}
+
+/// How much to ask of the peer: nothing if guard is measured alone.
+fn unless(alone: bool, count: usize) -> usize {
+    if alone { 0 } else { count }
 }
