@@ -26,7 +26,11 @@ pub mod config;
 pub mod core;
 
 #[cfg(feature = "agent")]
+pub mod cli;
+#[cfg(feature = "agent")]
 pub mod control;
+#[cfg(feature = "agent")]
+pub mod daemon;
 #[cfg(feature = "agent")]
 pub mod enforce;
 #[cfg(feature = "agent")]

@@ -10,7 +10,7 @@ use guard::core::effects::{Change, Effects, Report};
 use guard::core::engine::{Engine, Limits, Stored};
 use guard::core::entry::{Batch, Entry, Position};
 use guard::core::failure::Failure;
-use guard::core::filter::{Filter, FilterText};
+use guard::core::filter::{self, Filter, FilterText};
 use guard::core::host::HostAddresses;
 use guard::core::input::{Input, Manual};
 use guard::core::jail::{Jail, JailId, JailName, JournalMatch};
@@ -22,14 +22,15 @@ use proptest::prelude::*;
 const FIND_TIME: i64 = 60;
 const BAN_TIME: i64 = 100;
 const MAX_RETRY: u32 = 3;
+const LIMITS: Limits = Limits { tracked_sources: 1_000, bans: 1_000, connections: 100 };
 
 fn jails() -> Vec<Jail> {
-    let filter = Filter::compile(&FilterText {
+    let text = FilterText {
         name: "test".to_owned(),
         failregex: vec!["^failed from <ADDR>$".to_owned()],
         ..FilterText::default()
-    })
-    .expect("a filter");
+    };
+    let filter = Filter::compile(&text, filter::Limits::default()).expect("a filter");
     let jail = |name: &str, port: u16| Jail {
         name: JailName::new(name).expect("a name"),
         ports: Ports::new(Protocols::Tcp, [port..=port]),
@@ -54,7 +55,7 @@ fn at(seconds: i64) -> Timestamp {
 fn engine(stored: Stored, now: Timestamp) -> (Engine, Effects) {
     let allow: AllowList = [source(9)].into_iter().collect();
     let host = HostAddresses { own: vec![source(8).address()], gateways: Vec::new() };
-    Engine::restore(jails(), allow, Limits::default(), host, stored, now)
+    Engine::restore(jails(), allow, LIMITS, host, stored, now)
 }
 
 fn entry(n: u8, jail: u16, time: i64) -> Entry {
@@ -97,8 +98,7 @@ fn the_third_failure_bans_and_the_neighbour_stays_free() {
 fn nobody_on_an_allow_list_is_banned_but_by_force() {
     for n in [8, 9] {
         let (mut engine, _) = engine(Stored::default(), at(0));
-        let effects =
-            engine.handle(at(9), batch((0..9).map(|t| entry(n, 0, t)).collect(), 1, 9));
+        let effects = engine.handle(at(9), batch((0..9).map(|t| entry(n, 0, t)).collect(), 1, 9));
         assert!(effects.enforce.is_empty());
         assert_eq!(effects.report.len(), 9);
         assert!(effects.report.iter().all(|r| matches!(r, Report::Ignored { .. })));
@@ -140,7 +140,7 @@ fn failures_read_late_ban_only_as_long_as_the_ban_would_still_last() {
 
 #[test]
 fn a_full_ledger_refuses_loudly() {
-    let limits = Limits { bans: 1, ..Limits::default() };
+    let limits = Limits { bans: 1, ..LIMITS };
     let none = (AllowList::default(), HostAddresses::default());
     let (mut engine, _) =
         Engine::restore(jails(), none.0, limits, none.1, Stored::default(), at(0));

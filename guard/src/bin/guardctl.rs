@@ -1,2 +1,5 @@
-//! guardctl.
-fn main() {}
+//! The one binary: agent and command line.
+
+fn main() -> std::process::ExitCode {
+    guard::cli::main()
+}

@@ -20,9 +20,6 @@ use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Request, Response};
 use crate::daemon::run::{self, RunOptions};
 
-/// Where the agent's configuration is, unless `--config` says otherwise.
-pub const DEFAULT_CONFIG: &str = "/etc/guard/guard.toml";
-
 /// Bans the addresses that this host's logs accuse, in the network driver.
 #[derive(Debug, Parser)]
 #[command(
@@ -38,7 +35,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/guard/guard.toml";
         78 the configuration is wrong."
 )]
 struct Arguments {
-    /// The agent's configuration.
+    /// The agent's configuration, /etc/guard/guard.toml by default.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// What enforces the bans, whatever the configuration says. Without a verb: run the
@@ -149,11 +146,8 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let mut settings = match &arguments.config {
-        Some(path) => Settings::load(path),
-        None => Settings::load_default(DEFAULT_CONFIG.as_ref()),
-    }
-    .map_err(|problems| Failure::Configuration(problems.to_string()))?;
+    let mut settings = Settings::load(arguments.config.as_deref())
+        .map_err(|problems| Failure::Configuration(problems.to_string()))?;
     if let Some(backend) = arguments.backend {
         settings.backend = match backend {
             BackendName::Auto => Backend::Auto,

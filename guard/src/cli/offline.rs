@@ -27,14 +27,16 @@ pub(super) fn unban(
     let (engine, _) = Engine::restore(
         jails,
         settings.allow.clone(),
-        settings.limits,
+        settings.limits.engine(),
         crate::host::read().map_err(|e| not_done(&e))?.addresses,
         stored,
         now.wall,
     );
-    let (mut enforcer, _) = backend::left_behind(settings).map_err(|e| not_done(&e))?;
-    enforcer.replace(&engine.snapshot(), now).map_err(|error| {
-        Failure::NotDone(format!("lifted in the store, but not in the kernel: {error}"))
-    })?;
+    let enforcer = backend::left_behind(settings).map_err(|e| not_done(&e))?;
+    if let Some(mut enforcer) = enforcer {
+        enforcer.replace(&engine.snapshot(), now).map_err(|error| {
+            Failure::NotDone(format!("lifted in the store, but not in the kernel: {error}"))
+        })?;
+    }
     Ok(Outcome { changed, ..Outcome::default() })
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use crate::cli::{Context, Failure, offline, output};
-use crate::config::time::parse_ban_time;
+use crate::config;
 use crate::control::client::ClientError;
 use crate::control::protocol::{BanTime, Request, Response};
 use crate::core::addr::Prefix;
@@ -39,7 +39,7 @@ pub(super) struct UnbanArguments {
 pub(super) fn ban(context: &Context, arguments: BanArguments) -> Result<(), Failure> {
     let ban_time = match &arguments.time {
         None => None,
-        Some(text) => Some(match parse_ban_time(text).map_err(not_done)? {
+        Some(text) => Some(match config::ban_time(text).map_err(not_done)? {
             Some(span) => BanTime::For(span),
             None => BanTime::Forever,
         }),
@@ -78,10 +78,7 @@ pub(super) fn unban(context: &Context, arguments: UnbanArguments) -> Result<(), 
     };
     let outcome = match (context.ask(&request), request) {
         (Ok(Response::Done(outcome)), _) => outcome,
-        (
-            Err(Failure::Client(ClientError::NotRunning(_))),
-            Request::Unban { jail, sources },
-        ) => {
+        (Err(Failure::Client(ClientError::NotRunning(_))), Request::Unban { jail, sources }) => {
             output::talk("the agent is not running: working on the store and the kernel directly");
             offline::unban(&context.settings, jail.as_ref(), sources.as_deref())?
         }

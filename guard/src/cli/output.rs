@@ -54,7 +54,10 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = vec![vec!["sshd".to_owned(), "10.3.0.1".to_owned()], vec!["x".to_owned(), String::new()]];
+        let rows = vec![
+            vec!["sshd".to_owned(), "10.3.0.1".to_owned()],
+            vec!["x".to_owned(), String::new()],
+        ];
         assert_eq!(table(&["JAIL", "ADDRESS"], &rows), "JAIL  ADDRESS\nsshd  10.3.0.1\nx\n");
     }
 }

@@ -1,1 +1,57 @@
 //! `guardctl probe`: what each interface can do, and what would be chosen.
+
+use crate::cli::{Context, Failure, output};
+use crate::enforce::nft::Nft;
+use crate::enforce::probe::{self, ProbedInterface};
+use crate::host;
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Found {
+    #[serde(flatten)]
+    bpf: probe::Probed,
+    /// Why nftables cannot be used; absent when it can.
+    nft: Option<String>,
+}
+
+pub(super) fn probe(context: &Context) -> Result<(), Failure> {
+    let settings = &context.settings;
+    let host = host::read().map_err(|error| Failure::NotDone(error.to_string()))?;
+    let bpf =
+        probe::probe(&host, &settings.interfaces, settings.generic_xdp, &settings.bpf_directory);
+    let found = Found { bpf, nft: Nft::open().err().map(|error| error.to_string()) };
+    if context.json {
+        return output::json(&found);
+    }
+    let or = |problem: &Option<String>| problem.clone().unwrap_or_else(|| "yes".to_owned());
+    let tcx = match found.bpf.tcx {
+        Some(true) => "yes",
+        Some(false) => "no (it needs Linux 6.6)",
+        None => "unknown",
+    };
+    output::print(&format!(
+        "BPF   {}\ntcx   {tcx}\nnft   {}\n\n",
+        or(&found.bpf.bpf),
+        or(&found.nft)
+    ))?;
+    let header = ["INTERFACE", "DRIVER", "NATIVE XDP", "OTHER PROGRAM", "GUARDED BY", "WHY"];
+    let rows: Vec<Vec<String>> = found.bpf.interfaces.iter().map(row).collect();
+    output::print(&output::table(&header, &rows))
+}
+
+fn row(probed: &ProbedInterface) -> Vec<String> {
+    let native = match probed.native_xdp {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "unknown",
+    };
+    let means = &probed.choice.means;
+    vec![
+        probed.choice.interface.clone(),
+        probed.driver.clone().unwrap_or_else(|| "-".to_owned()),
+        native.to_owned(),
+        probed.other_program.map_or_else(|| "-".to_owned(), |id| format!("id {id}")),
+        if probed.attached { means.clone() } else { format!("{means} (not yet)") },
+        probed.choice.reason.clone(),
+    ]
+}

@@ -18,9 +18,11 @@ pub(super) fn status(context: &Context, arguments: &Arguments) -> Result<(), Fai
     };
     let jail = match &arguments.jail {
         None => None,
-        Some(name) => Some(status.jails.iter().find(|jail| jail.name.as_str() == name).ok_or_else(
-            || Failure::NotDone(format!("Sorry but the jail '{name}' does not exist")),
-        )?),
+        Some(name) => {
+            Some(status.jails.iter().find(|jail| jail.name.as_str() == name).ok_or_else(|| {
+                Failure::NotDone(format!("Sorry but the jail '{name}' does not exist"))
+            })?)
+        }
     };
     if context.json {
         return match jail {

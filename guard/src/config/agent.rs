@@ -11,6 +11,7 @@ use crate::config::text::SourceFile;
 use crate::config::toml_table::Table;
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
+use crate::core::engine;
 
 /// What the agent is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +96,18 @@ pub struct Limits {
     pub match_steps: u32,
 }
 
+impl Limits {
+    /// What of this bounds the engine.
+    pub fn engine(&self) -> engine::Limits {
+        let count = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+        engine::Limits {
+            tracked_sources: count(self.tracked_sources),
+            bans: count(self.bans),
+            connections: count(self.connections),
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -122,6 +135,11 @@ impl Default for Settings {
 impl Settings {
     /// Where the file lies unless somebody names another.
     pub const PATH: &str = "/etc/guard/guard.toml";
+
+    /// The store's file.
+    pub fn store(&self) -> PathBuf {
+        self.state_directory.join("guard.sqlite3")
+    }
 
     /// Reads `path`, or the usual file if it is there, else the defaults.
     ///

@@ -32,6 +32,7 @@ use std::path::Path;
 
 use crate::core::filter::{Filter, FilterText, Limits};
 use crate::core::jail::Jail;
+use crate::core::time::Span;
 
 pub use agent::Settings;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -44,6 +45,15 @@ pub struct Loaded {
     pub jails: Vec<Jail>,
     /// What is wrong. An error with a jail's name says that this jail is left out.
     pub diagnostics: Diagnostics,
+}
+
+/// A length of time as `bantime` takes it, such as `600`, `1h 30m` or `2d`; `None` for a
+/// negative one, which is for ever.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub fn ban_time(text: &str) -> Result<Option<Span>, Diagnostic> {
+    time::length("the time", &text::Text::generated(text)).map_err(|problem| *problem)
 }
 
 /// Reads the jails below `jail-directory`, over those that come with guard. A jail with

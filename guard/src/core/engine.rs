@@ -30,12 +30,6 @@ pub struct Limits {
     pub connections: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { tracked_sources: 65_536, bans: 1_048_576, connections: 8_192 }
-    }
-}
-
 /// One jail at work.
 #[derive(Debug)]
 struct Cell {
@@ -109,7 +103,8 @@ impl Engine {
             windows.restore(failure.source, failure.time);
         }
         for (jail, key, state) in stored.correlations {
-            engine.cells[jail.index()].memory.restore(key, &state);
+            // What cannot be read any more is as good as forgotten.
+            let _ = engine.cells[jail.index()].memory.restore(&key, &state);
         }
         let effects = engine.finish(effects);
         (engine, effects)

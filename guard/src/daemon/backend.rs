@@ -1,6 +1,7 @@
 //! Which enforcer, and why.
 
 use std::fs;
+use std::path::PathBuf;
 
 use crate::config::agent::{Backend, Scope, Settings};
 use crate::enforce::nft::Nft;
@@ -54,11 +55,29 @@ pub fn xdp_options(settings: &Settings) -> XdpOptions {
     }
 }
 
+/// The enforcer that holds the bans while the agent is not running; none if guard never
+/// enforced anything here.
+///
+/// # Errors
+/// When it cannot work.
+pub fn left_behind(settings: &Settings) -> Result<Option<Box<dyn Enforcer>>, EnforceError> {
+    Ok(match fs::read_to_string(marker(settings)).unwrap_or_default().trim() {
+        "xdp" => Some(Box::new(open_xdp(settings)?)),
+        "nft" => Some(Box::new(Nft::open()?)),
+        _ => None,
+    })
+}
+
+/// Where it is written which backend holds the bans.
+fn marker(settings: &Settings) -> PathBuf {
+    settings.state_directory.join("backend")
+}
+
 /// Removes what the other backend left in the kernel, if guard ran on it before: once
 /// the bans are in force here, they need not be there as well. Fail2Ban's own table,
 /// which has the same name, is not touched on a host where guard never used nft.
 pub fn leave_other(settings: &Settings, kind: &str) {
-    let marker = settings.state_directory.join("backend");
+    let marker = marker(settings);
     let before = fs::read_to_string(&marker).unwrap_or_default();
     let left = match before.trim() {
         "nft" if kind != "nft" => Nft::open().and_then(|mut nft| nft.detach()),

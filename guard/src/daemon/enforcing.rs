@@ -8,7 +8,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::WeakUnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::control::protocol::Response;
@@ -79,7 +79,7 @@ pub fn work(
     mut enforcer: Box<dyn Enforcer>,
     names: &[JailName],
     jobs: &Receiver<Job>,
-    engine: &UnboundedSender<Command>,
+    engine: &WeakUnboundedSender<Command>,
     now: fn() -> Moment,
 ) {
     let mut repair: Option<Repair> = None;
@@ -87,9 +87,7 @@ pub fn work(
     loop {
         let job = match &repair {
             None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(repair) => {
-                jobs.recv_timeout(repair.due.saturating_duration_since(Instant::now()))
-            }
+            Some(repair) => jobs.recv_timeout(repair.due.saturating_duration_since(Instant::now())),
         };
         match job {
             Err(RecvTimeoutError::Disconnected) => return,
@@ -98,8 +96,10 @@ pub fn work(
                     repair.pause = (repair.pause * 2).min(REPAIR_PAUSE.1);
                     repair.due = Instant::now() + repair.pause;
                 }
-                // A dead engine takes the agent with it.
-                let _ = engine.send(Command::Resync);
+                // While the agent stops there is nobody to ask.
+                if let Some(engine) = engine.upgrade() {
+                    let _ = engine.send(Command::Resync);
+                }
             }
             Ok(Job::Apply { deltas, reports, answer }) => {
                 let (reports, answers) = (reports, Vec::from_iter(answer));
@@ -125,8 +125,7 @@ pub fn work(
                 }
                 Err(error) => {
                     let cause = error.to_string();
-                    tracing::error!(target: "fail2ban.actions", "enforcing: {cause}");
-                    repair.get_or_insert_with(|| Repair::after(&cause)).cause = cause;
+                    repair.get_or_insert_with(|| Repair::after(&cause)).cause.clone_from(&cause);
                 }
             },
             Ok(Job::Follow(host)) => {

@@ -22,23 +22,16 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-/// Where the log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// Appended to this file.
-    File(PathBuf),
-    /// To standard error with `sd-daemon` priorities, for the journal.
-    Journal,
-}
+use crate::config::agent::LogTarget;
 
-/// Sends all `tracing` events to the destination from now on.
+/// Sends all `tracing` events to where the configuration says from now on.
 ///
 /// # Errors
 /// When the file cannot be opened.
-pub fn start(destination: &Destination, level: Level) -> io::Result<()> {
-    let sink = match destination {
-        Destination::File(path) => Sink::File(Mutex::new(LogFile::open(path)?)),
-        Destination::Journal => Sink::Journal,
+pub fn start(target: &LogTarget, level: Level) -> io::Result<()> {
+    let sink = match target {
+        LogTarget::File(path) => Sink::File(Mutex::new(LogFile::open(path)?)),
+        LogTarget::Journal => Sink::Journal,
     };
     let subscriber = Registry::default().with(Log { sink, level });
     // A second call within one process (tests) keeps the first log.
@@ -69,8 +62,7 @@ impl<S: Subscriber> Layer<S> for Log {
             Sink::File(file) => {
                 let time = Zoned::now().strftime("%Y-%m-%d %H:%M:%S,%3f").to_string();
                 let process = std::process::id();
-                let line =
-                    format!("{time} {target:<24}[{process}]: {name:<7} {}\n", text.message);
+                let line = format!("{time} {target:<24}[{process}]: {name:<7} {}\n", text.message);
                 if let Ok(mut file) = file.lock() {
                     file.append(line.as_bytes());
                 }
@@ -199,8 +191,7 @@ mod tests {
         let (time, rest) = lines[0].split_at(23);
         assert!(time.as_bytes()[19] == b',' && time[20..].parse::<u16>().is_ok(), "{time}");
         let process = std::process::id();
-        let expected =
-            format!(" fail2ban.actions        [{process}]: NOTICE  [sshd] Ban 10.3.0.1");
+        let expected = format!(" fail2ban.actions        [{process}]: NOTICE  [sshd] Ban 10.3.0.1");
         assert_eq!(rest, expected);
         assert!(lines[1].ends_with(r"INFO    [sshd] Found\nfake line"), "{}", lines[1]);
     }

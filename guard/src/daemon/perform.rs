@@ -123,11 +123,7 @@ impl Performer {
         }
     }
 
-    fn handle(
-        &mut self,
-        input: Input,
-        to: Option<oneshot::Sender<Response>>,
-    ) -> Option<Timestamp> {
+    fn handle(&mut self, input: Input, to: Option<oneshot::Sender<Response>>) -> Option<Timestamp> {
         let effects = self.engine.handle((self.now)().wall, input);
         let wake_at = effects.wake_at;
         self.waiting.push_back((effects, to));

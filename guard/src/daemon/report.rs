@@ -31,7 +31,8 @@ fn write_one(names: &[JailName], report: &Report) {
         }
         Report::Prolonged(ban) => {
             let (jail, source) = (name(&ban.jail), ban.source);
-            let until = ban.until.map_or("for ever".to_owned(), |until| format!("until {}", local(until)));
+            let until =
+                ban.until.map_or("for ever".to_owned(), |until| format!("until {}", local(until)));
             tracing::info!(target: "fail2ban.actions", notice = true,
                 "[{jail}] Increase Ban {source} ({until})");
         }

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, sleep, timeout};
 
 use crate::config::agent::Settings;
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Severity};
 use crate::control::protocol::Response;
 use crate::control::server::{Bounds, Server};
 use crate::core::effects::Effects;
@@ -25,7 +25,7 @@ use crate::core::entry::Batch;
 use crate::core::jail::{JailId, JailName, JournalMatch};
 use crate::core::time::Span;
 use crate::daemon::answer::Background;
-use crate::daemon::enforcing::{self, Job};
+use crate::daemon::enforcing;
 use crate::daemon::perform::{Command, Performer};
 use crate::daemon::stored::{self, Recalled};
 use crate::daemon::{backend, log, report};
@@ -66,11 +66,15 @@ const WAITING_BATCHES: usize = 8;
 pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
     let loaded = config::jails(settings);
     let level = tracing::Level::INFO;
-    log::start(&settings.log, level)
-        .map_err(|cause| RunError::Host(format!("opening the log {}: {cause}", settings.log)))?;
+    log::start(&settings.log, level).map_err(|cause| {
+        RunError::Host(format!("opening the log (`log` in guard.toml): {cause}"))
+    })?;
     tracing::info!(target: "fail2ban.server", "guard {} starts", env!("CARGO_PKG_VERSION"));
-    for problem in &loaded.diagnostics {
-        tracing::error!(target: "fail2ban.configreader", "{problem}");
+    for problem in &loaded.diagnostics.0 {
+        match problem.severity {
+            Severity::Error => tracing::error!(target: "fail2ban.configreader", "{problem}"),
+            Severity::Warning => tracing::warn!(target: "fail2ban.configreader", "{problem}"),
+        }
     }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -79,11 +83,7 @@ pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
         .block_on(agent(settings, loaded, options))
 }
 
-async fn agent(
-    settings: &Settings,
-    loaded: Loaded,
-    options: RunOptions,
-) -> Result<(), RunError> {
+async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Result<(), RunError> {
     // Listen for changes before looking, so that none is missed in between.
     let mut watch = host::Watch::open().map_err(broken)?;
     let seen = host::read().map_err(broken)?;
@@ -102,7 +102,7 @@ async fn agent(
     let (engine, effects) = Engine::restore(
         loaded.jails,
         settings.allow.clone(),
-        settings.limits,
+        settings.limits.engine(),
         seen.addresses.clone(),
         stored,
         now().wall,
@@ -130,7 +130,7 @@ async fn agent(
     let counters = Arc::new(Counters::default());
     let background = Background {
         backend_reason,
-        problems: loaded.diagnostics.iter().map(ToString::to_string).collect(),
+        problems: loaded.diagnostics.errors().map(ToString::to_string).collect(),
         journal: Arc::clone(&counters),
     };
     let subscriptions: Vec<(JailId, JournalMatch)> =
@@ -142,7 +142,15 @@ async fn agent(
     let performing = {
         let (names, waiting) = (names.clone(), VecDeque::new());
         let performer = Performer {
-            engine, store, names, totals, jobs, background, now, waiting, store_problem: None,
+            engine,
+            store,
+            names,
+            totals,
+            jobs,
+            background,
+            now,
+            waiting,
+            store_problem: None,
         };
         spawn("engine", move || perform(performer, inbox, batch_inbox))?
     };

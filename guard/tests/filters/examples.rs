@@ -45,7 +45,7 @@ fn check(name: &str) {
         // Whether or not guard knows the daemon: the filter alone must not be fooled.
         for daemon in [Some(daemon), None] {
             let entry = support::entry(&line.text, daemon, 0);
-            let found = filter.find(&entry, &mut Memory::default()).failure;
+            let found = filter.find(&entry, &mut Memory::new(8_192)).failure;
             let (host, user) = found.map_or((None, None), |(host, user)| (Some(host), user));
             assert_eq!(host.map(|host| host.to_string()), line.host, "{}", line.text);
             if line.user.is_some() {
@@ -54,7 +54,7 @@ fn check(name: &str) {
         }
     }
     for connection in &examples.connection {
-        let mut memory = Memory::default();
+        let mut memory = Memory::new(8_192);
         let mut found = Vec::new();
         for (second, line) in (0..).zip(&connection.lines) {
             let finding = filter.find(&support::entry(line, Some(daemon), second), &mut memory);

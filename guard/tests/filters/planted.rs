@@ -185,7 +185,7 @@ fn line(message: &Message, texts: &[String]) -> String {
 
 /// Whom a filter finds in a line that the daemon itself wrote.
 fn found(filter: &Filter, line: &str, daemon: Daemon) -> Option<String> {
-    let finding = filter.find(&support::entry(line, Some(daemon), 0), &mut Memory::default());
+    let finding = filter.find(&support::entry(line, Some(daemon), 0), &mut Memory::new(8_192));
     finding.failure.map(|(host, _)| host.to_string())
 }
 
@@ -231,7 +231,7 @@ proptest! {
         let daemon = [None, Some(Daemon::Sshd), Some(Daemon::Pvedaemon)][known];
         FILTERS.with(|(careless, sshd)| {
             for filter in careless.iter().chain([sshd]) {
-                filter.find(&support::entry(&line, daemon, 0), &mut Memory::default());
+                filter.find(&support::entry(&line, daemon, 0), &mut Memory::new(8_192));
             }
         });
     }
@@ -242,12 +242,12 @@ fn the_guides_filter_bans_the_sender_and_not_the_planted() {
     let line = "pve pvedaemon[1]: authentication failure; rhost=::ffff:198.51.100.1 \
                 user=x authentication failure; rhost=203.0.113.9 user=a msg=no such user";
     let entry = support::entry(line, Some(Daemon::Pvedaemon), 0);
-    let finding = support::guide().find(&entry, &mut Memory::default());
+    let finding = support::guide().find(&entry, &mut Memory::new(8_192));
     assert_eq!(finding.failure.map(|(host, _)| host.to_string()).as_deref(), Some(SENDER));
     assert_eq!(finding.planted.map(|host| host.to_string()).as_deref(), Some(PLANTED));
     // The same text of a daemon that nobody vouches for has no spans to reject.
     let unknown = support::entry(line, None, 0);
-    let finding = support::guide().find(&unknown, &mut Memory::default());
+    let finding = support::guide().find(&unknown, &mut Memory::new(8_192));
     assert_eq!(finding.failure.map(|(host, _)| host.to_string()).as_deref(), Some(PLANTED));
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Input: for each line that matched, its connection (`<F-MLFID>`) and what was
 //! captured. Output: whether the line completes a failure, and by whom. Invariant: at
-//! most [`Memory::CONNECTIONS`] connections of at most [`Memory::SECONDS`] seconds are
+//! most as many connections as it was made for, of at most [`Memory::SECONDS`] seconds are
 //! remembered, the oldest go first, and every change is reported so that it can be
 //! stored.
 
@@ -19,8 +19,9 @@ mod encoding;
 pub(super) type Changes = Vec<(String, Option<String>)>;
 
 /// What a filter remembers between lines. One for each jail.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Memory {
+    capacity: usize,
     connections: HashMap<Arc<str>, Connection>,
     /// The same, oldest first.
     by_age: BTreeSet<(Timestamp, u64, Arc<str>)>,
@@ -62,10 +63,19 @@ pub(super) struct Line<'t> {
 }
 
 impl Memory {
-    /// The most connections that are remembered.
-    pub const CONNECTIONS: usize = 8_192;
     /// How long a connection is remembered, in seconds from its first line.
     pub const SECONDS: i64 = 300;
+
+    /// Remembers at most `capacity` connections, and at least one.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity.max(1),
+            connections: HashMap::new(),
+            by_age: BTreeSet::new(),
+            next_serial: 0,
+            text: String::new(),
+        }
+    }
 
     /// Takes back a connection's state that a [`Finding`](super::Finding) reported.
     /// Returns whether it could be read; if not, nothing is remembered.
@@ -73,7 +83,7 @@ impl Memory {
         let Some(connection) = encoding::decode(state) else { return false };
         self.remove(key);
         self.insert(key, connection);
-        while self.connections.len() > Self::CONNECTIONS {
+        while self.connections.len() > self.capacity {
             let Some((_, _, oldest)) = self.by_age.first().cloned() else { break };
             self.remove(&oldest);
         }
@@ -148,7 +158,7 @@ impl Memory {
             *known = connection;
             return;
         }
-        if self.connections.len() >= Self::CONNECTIONS
+        if self.connections.len() >= self.capacity
             && let Some((_, _, oldest)) = self.by_age.first().cloned()
         {
             self.forget(&oldest, changes);

@@ -43,15 +43,7 @@ use object::Programs;
 use pins::Pins;
 use plan::Way;
 
-/// Which interfaces are guarded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Interfaces {
-    /// Every one but loopback.
-    #[default]
-    Auto,
-    /// These alone.
-    Named(Vec<String>),
-}
+pub use crate::config::agent::Interfaces;
 
 /// How to open [`Xdp`].
 #[derive(Clone, Debug, PartialEq, Eq)]
