@@ -26,3 +26,5 @@ pub mod core;
 
 #[cfg(feature = "agent")]
 pub mod enforce;
+#[cfg(feature = "agent")]
+pub mod store;

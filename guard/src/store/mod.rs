@@ -1,0 +1,222 @@
+//! What must outlive the agent: bans, counted failures, what filters remember of
+//! connections, where each source was read up to, and totals.
+//!
+//! Input: the [`Change`]s of an engine step, a batch of them in one transaction.
+//! Output: [`Stored`], everything that is stored, at the start. Invariant: what is
+//! stored is what some whole number of [`Store::persist`] calls led to, in their
+//! order, whatever kills the process or the machine and whenever.
+//!
+//! Jails are stored by name, because a [`JailId`](crate::core::jail::JailId) changes
+//! with the configuration. What belongs to a jail that is not started stays, and is
+//! there again when the jail is.
+//!
+//! # What a power loss can cost
+//!
+//! The database is in WAL mode. A transaction with a ban or an unban is on the disk
+//! when [`Store::persist`] returns (`synchronous=FULL`). One with only failures,
+//! correlations and positions is not waited for (`synchronous=NORMAL`); the next
+//! ban, or SQLite's next checkpoint, takes it to the disk. So a power loss takes back
+//! at most the failures since the last ban **together with the positions after
+//! them**, and those entries are read again: a failure is lost only if the log lost
+//! it as well. A killed agent (not the machine) loses nothing that was persisted.
+//!
+//! # Who may open it
+//!
+//! One agent: it holds an advisory lock on `PATH.lock` as long as it lives.
+//! `guardctl` reads beside it at any time and changes bans only while holding the
+//! same lock, so only when there is no agent. Nothing here ever deletes a database.
+
+mod error;
+mod load;
+mod lock;
+mod persist;
+mod schema;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::core::addr::Prefix;
+use crate::core::entry::Position;
+use crate::core::jail::JailName;
+use crate::core::reason::Reason;
+use crate::core::time::Timestamp;
+
+pub use error::StoreError;
+
+#[cfg(doc)]
+use crate::core::effects::Change;
+
+/// How long to wait for another process that is just writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    connection: Connection,
+    /// Rows of the `jail` table that this connection has seen or made.
+    jail_rows: HashMap<JailName, i64>,
+    /// Whether the next commit waits for the disk.
+    synchronous: Option<Durability>,
+    /// Held by the agent for as long as it lives.
+    lock: Option<lock::Lock>,
+}
+
+/// When a transaction is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Durability {
+    /// When `persist` returns.
+    Now,
+    /// With the next transaction that is.
+    Soon,
+}
+
+/// Everything that is stored.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// Every ban, one for each jail and source, also those that ended meanwhile.
+    pub bans: Vec<StoredBan>,
+    /// Every failure that counts, in the order in which they were counted.
+    pub failures: Vec<StoredFailure>,
+    /// What filters remember of connections.
+    pub correlations: Vec<StoredCorrelation>,
+    /// Where each source was read up to.
+    pub positions: Vec<Position>,
+    /// Totals of each jail that ever counted.
+    pub totals: Vec<Totals>,
+}
+
+/// A ban as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBan {
+    /// The jail.
+    pub jail: JailName,
+    /// Who is banned.
+    pub source: Prefix,
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ends; `None` is never.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A failure as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFailure {
+    /// The jail.
+    pub jail: JailName,
+    /// Who failed.
+    pub source: Prefix,
+    /// When the daemon logged it.
+    pub time: Timestamp,
+    /// The user name tried.
+    pub user: Option<String>,
+}
+
+/// What a filter remembers of one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCorrelation {
+    /// The jail.
+    pub jail: JailName,
+    /// The connection.
+    pub key: String,
+    /// The state in the filter's own encoding.
+    pub state: String,
+}
+
+/// Sums over a jail's whole life. Fail2Ban's "Total failed" and "Total banned" begin
+/// anew at each of its starts; these began when the store was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// The jail.
+    pub jail: JailName,
+    /// Failures found.
+    pub failures: u64,
+    /// Bans begun, those by hand included.
+    pub bans: u64,
+}
+
+impl Store {
+    /// Opens the agent's store, and makes it if there is none: directory mode 0700,
+    /// file mode 0600.
+    ///
+    /// # Errors
+    /// When another agent holds it, when it cannot be written, is damaged, is not
+    /// guard's, or is from a newer guard. Nothing is changed then.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        make_file(path).map_err(|cause| StoreError::unwritable(path, cause))?;
+        let lock = lock::Lock::acquire(path)?;
+        let mut connection = connect(path)?;
+        schema::migrate(&mut connection, path)?;
+        Ok(Self::new(path, connection, Some(lock)))
+    }
+
+    /// Opens a store that exists, for `guardctl` while no agent answers.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::Missing`] when there is none.
+    pub fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Err(StoreError::Missing { path: path.to_owned() }),
+            Err(cause) => return Err(StoreError::unwritable(path, cause)),
+        }
+        let connection = connect(path)?;
+        schema::check(&connection, path)?;
+        Ok(Self::new(path, connection, None))
+    }
+
+    fn new(path: &Path, connection: Connection, lock: Option<lock::Lock>) -> Self {
+        let path = path.to_owned();
+        Self { path, connection, jail_rows: HashMap::new(), synchronous: None, lock }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Words an error of SQLite with what was done.
+    fn failed(
+        &self,
+        operation: &'static str,
+    ) -> impl FnOnce(rusqlite::Error) -> StoreError + use<> {
+        let path = self.path.clone();
+        move |cause| StoreError::sqlite(&path, operation, cause)
+    }
+}
+
+/// Makes directory and file with narrow modes before SQLite makes them with wide ones;
+/// its side files take the mode of the database.
+fn make_file(path: &Path) -> io::Result<()> {
+    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |cause| StoreError::sqlite(path, "opening it", cause);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    schema::check(&connection, path)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+    // A batch of many bans makes a long WAL, which would keep its size for ever.
+    connection.pragma_update(None, "journal_size_limit", 4 << 20).map_err(failed)?;
+    Ok(connection)
+}

@@ -1,0 +1,91 @@
+//! The tables, and how an older database becomes one of this version.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::StoreError;
+
+/// `PRAGMA application_id` of guard's databases: "gurd".
+const APPLICATION_ID: i64 = 0x6775_7264;
+
+/// What leads from format n to format n + 1. `PRAGMA user_version` is the format.
+///
+/// - A source is one blob: 4 or 16 octets of the address, then the prefix length.
+/// - Times are microseconds since the epoch.
+/// - A reason is JSON, because it grows with the reasons that there are.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE jail (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        failures INTEGER NOT NULL DEFAULT 0,
+        bans INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE ban (
+        jail INTEGER NOT NULL REFERENCES jail (id),
+        source BLOB NOT NULL,
+        since INTEGER NOT NULL,
+        until INTEGER,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (jail, source)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE failure (
+        id INTEGER PRIMARY KEY,
+        jail INTEGER NOT NULL REFERENCES jail (id),
+        source BLOB NOT NULL,
+        time INTEGER NOT NULL,
+        user TEXT
+    ) STRICT;
+    CREATE INDEX failure_by_source ON failure (jail, source, time);
+    CREATE TABLE correlation (
+        jail INTEGER NOT NULL REFERENCES jail (id),
+        key TEXT NOT NULL,
+        state TEXT NOT NULL,
+        PRIMARY KEY (jail, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE position (
+        source TEXT NOT NULL PRIMARY KEY,
+        place TEXT NOT NULL,
+        time INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// The newest format that this guard knows.
+pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;
+
+/// Refuses a database that is not guard's, or newer than this guard.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |cause| StoreError::sqlite(path, "reading its header", cause);
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(failed)?;
+    let found = number("user_version").map_err(failed)?;
+    let application = number("application_id").map_err(failed)?;
+    let untouched = tables == 0 && found == 0 && application == 0;
+    if !untouched && application != APPLICATION_ID {
+        return Err(StoreError::Foreign { path: path.to_owned() });
+    }
+    if found > FORMAT {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT });
+    }
+    Ok(())
+}
+
+/// Brings a checked database to the newest format, in one transaction.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |cause| StoreError::sqlite(path, "bringing it to the newest format", cause);
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let found: i64 =
+        transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let done = usize::try_from(found).unwrap_or(0);
+    if done < MIGRATIONS.len() {
+        for sql in &MIGRATIONS[done..] {
+            transaction.execute_batch(sql).map_err(failed)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+        transaction.pragma_update(None, "user_version", FORMAT).map_err(failed)?;
+    }
+    transaction.commit().map_err(failed)
+}

@@ -1,0 +1,130 @@
+//! What the store should hold, as plain maps, and random changes to it.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Model {
+    bans: BTreeMap<(JailName, Prefix), (Timestamp, Option<Timestamp>, Reason)>,
+    failures: Vec<(JailName, Prefix, Timestamp, Option<String>)>,
+    correlations: BTreeMap<(JailName, String), String>,
+    positions: BTreeMap<String, (String, Timestamp)>,
+    totals: BTreeMap<JailName, (u64, u64)>,
+}
+
+impl Model {
+    pub(super) fn apply(&mut self, changes: &[Change], names: &[JailName]) {
+        let name = |jail: &JailId| names[jail.index()].clone();
+        for change in changes {
+            match change.clone() {
+                Change::Count(Failure { jail, source, time, user }) => {
+                    self.failures.push((name(&jail), source, time, user));
+                    self.totals.entry(name(&jail)).or_default().0 += 1;
+                }
+                Change::Forget { jail, source, before } => {
+                    self.failures.retain(|(j, s, time, _)| {
+                        *j != name(&jail)
+                            || *s != source
+                            || before.is_some_and(|before| *time >= before)
+                    });
+                }
+                Change::Ban(Ban { jail, source, since, until, reason }) => {
+                    self.bans.insert((name(&jail), source), (since, until, reason));
+                    self.totals.entry(name(&jail)).or_default().1 += 1;
+                }
+                Change::Unban { jail, source } => {
+                    self.bans.remove(&(name(&jail), source));
+                }
+                Change::Correlate { jail, key, state: Some(state) } => {
+                    self.correlations.insert((name(&jail), key), state);
+                }
+                Change::Correlate { jail, key, state: None } => {
+                    self.correlations.remove(&(name(&jail), key));
+                }
+                Change::Position(Position { source, place, time }) => {
+                    self.positions.insert(source, (place, time));
+                }
+            }
+        }
+    }
+}
+
+impl From<Stored> for Model {
+    fn from(stored: Stored) -> Self {
+        let ban = |ban: StoredBan| ((ban.jail, ban.source), (ban.since, ban.until, ban.reason));
+        let failure =
+            |failure: StoredFailure| (failure.jail, failure.source, failure.time, failure.user);
+        Self {
+            bans: stored.bans.into_iter().map(ban).collect(),
+            failures: stored.failures.into_iter().map(failure).collect(),
+            correlations: stored
+                .correlations
+                .into_iter()
+                .map(|correlation| ((correlation.jail, correlation.key), correlation.state))
+                .collect(),
+            positions: stored
+                .positions
+                .into_iter()
+                .map(|position| (position.source, (position.place, position.time)))
+                .collect(),
+            totals: stored
+                .totals
+                .into_iter()
+                .map(|totals| (totals.jail, (totals.failures, totals.bans)))
+                .collect(),
+        }
+    }
+}
+
+/// Three jails in any order: their numbers change from batch to batch.
+pub(super) fn names() -> impl Strategy<Value = Vec<JailName>> {
+    Just(["sshd", "proxmox", "nginx"].map(name).to_vec()).prop_shuffle()
+}
+
+pub(super) fn changes() -> impl Strategy<Value = Vec<Change>> {
+    prop::collection::vec(change(), 0..12)
+}
+
+/// Few values of each kind, so that changes meet each other.
+fn change() -> impl Strategy<Value = Change> {
+    let jail = || (0u16..3).prop_map(JailId);
+    let source = || {
+        prop::sample::select(vec!["192.0.2.1", "192.0.2.2", "192.0.2.0/24", "2001:db8::1", "::/0"])
+            .prop_map(prefix)
+    };
+    let time = || (0i64..6).prop_map(Timestamp::from_micros);
+    let key = || "[ab\u{e9}\0']{0,2}";
+    let reason = prop_oneof![
+        any::<bool>().prop_map(|forced| Reason::Manual { forced }),
+        (any::<u32>(), any::<u32>()).prop_map(|(count, within)| Reason::Failures {
+            count,
+            within: Span::from_micros(within.into()),
+        }),
+    ];
+    prop_oneof![
+        (jail(), source(), time(), prop::option::of(key())).prop_map(
+            |(jail, source, time, user)| Change::Count(Failure { jail, source, time, user })
+        ),
+        (jail(), source(), prop::option::of(time()))
+            .prop_map(|(jail, source, before)| Change::Forget { jail, source, before }),
+        (jail(), source(), time(), prop::option::of(time()), reason).prop_map(
+            |(jail, source, since, until, reason)| {
+                Change::Ban(Ban { jail, source, since, until, reason })
+            }
+        ),
+        (jail(), source()).prop_map(|(jail, source)| Change::Unban { jail, source }),
+        (jail(), key(), prop::option::of(key())).prop_map(|(jail, key, state)| Change::Correlate {
+            jail,
+            key,
+            state
+        }),
+        (key(), key(), time()).prop_map(|(source, place, time)| Change::Position(Position {
+            source,
+            place,
+            time
+        })),
+    ]
+}
