@@ -27,4 +27,6 @@ pub mod core;
 #[cfg(feature = "agent")]
 pub mod enforce;
 #[cfg(feature = "agent")]
+pub mod host;
+#[cfg(feature = "agent")]
 pub mod store;
