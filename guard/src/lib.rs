@@ -29,4 +29,6 @@ pub mod enforce;
 #[cfg(feature = "agent")]
 pub mod host;
 #[cfg(feature = "agent")]
+pub mod source;
+#[cfg(feature = "agent")]
 pub mod store;

@@ -1,0 +1,248 @@
+//! The thread: looks, makes batches, sends them, and opens the journal anew when it
+//! must.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Sender;
+
+use super::fields::Fields;
+use super::pace::Pace;
+use super::reader::{Found, Reader};
+use super::route::{Holds, Router};
+use super::trust::{Origin, origin};
+use super::{BATCH_BYTES, BATCH_ENTRIES, Counters, JournalError, Options, Place, Start, line};
+use crate::core::entry::{Batch, Entry, Position};
+use crate::core::time::Timestamp;
+
+/// How long a position that moved without an entry for any jail may wait to be sent.
+const POSITION_DELAY: Duration = Duration::from_secs(60);
+/// How often to ask whether the journal's directory was replaced.
+const ROOTS_INTERVAL: Duration = Duration::from_secs(1);
+/// Waits before the journal is opened anew after an error: from, to.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Everything but the open journal.
+pub(super) struct Follow {
+    place: Place,
+    router: Router,
+    sender: Sender<Batch>,
+    counters: Arc<Counters>,
+    stop: Arc<AtomicBool>,
+    /// Where to go on: after the last batch that was read whole.
+    start: Start,
+    /// A position that is not sent yet, because no jail had an entry before it.
+    unsent: Option<Position>,
+    last_sent: Instant,
+    fields: Fields,
+    holds: Holds,
+}
+
+/// Why one journal handle was given up.
+enum End {
+    /// Stopped, or nobody receives.
+    Done,
+    /// The directory was replaced.
+    Replaced,
+    /// libsystemd failed.
+    Failed(JournalError),
+}
+
+impl From<JournalError> for End {
+    fn from(error: JournalError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Follow {
+    /// Opens the journal for the first time.
+    pub(super) fn begin(
+        options: Options,
+        sender: Sender<Batch>,
+        counters: Arc<Counters>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<(Self, Reader), JournalError> {
+        let router = Router::new(&options.subscriptions)?;
+        let follow = Self {
+            place: options.place,
+            router,
+            sender,
+            counters,
+            stop,
+            start: options.start,
+            unsent: None,
+            last_sent: Instant::now(),
+            fields: Fields::default(),
+            holds: Holds::default(),
+        };
+        let reader = follow.open()?;
+        Ok((follow, reader))
+    }
+
+    /// Reads until it is stopped.
+    pub(super) fn run(mut self, reader: Reader) {
+        let mut reader = Some(reader);
+        let mut retry = RETRY.0;
+        loop {
+            let opened = reader.take().map_or_else(|| self.open(), Ok);
+            let (end, progress) = match opened {
+                Ok(reader) => self.read(reader),
+                Err(error) => (End::Failed(error), false),
+            };
+            if progress {
+                retry = RETRY.0;
+            }
+            match end {
+                End::Done => break,
+                End::Replaced => {}
+                End::Failed(error) => {
+                    tracing::warn!("{error}; trying again in {retry:?}");
+                    if self.wait(retry) {
+                        break;
+                    }
+                    retry = (retry * 2).min(RETRY.1);
+                }
+            }
+            Counters::add(&self.counters.reopened);
+        }
+        if let Some(position) = self.unsent.take() {
+            let _ = self.sender.blocking_send(Batch { entries: Vec::new(), position });
+        }
+    }
+
+    fn open(&self) -> Result<Reader, JournalError> {
+        let (reader, found) = Reader::open(&self.place, &self.router, &self.start)?;
+        if found == Found::Gone {
+            Counters::add(&self.counters.lost_places);
+            tracing::warn!(
+                "the last entry read is gone from {}: reading goes on with the next one by time",
+                self.place.source()
+            );
+        }
+        Ok(reader)
+    }
+
+    /// Reads from one handle until it must be given up; also tells whether any batch
+    /// came from it.
+    fn read(&mut self, mut reader: Reader) -> (End, bool) {
+        let mut progress = false;
+        let end = self.read_batches(&mut reader, &mut progress).unwrap_or_else(|end| end);
+        (end, progress)
+    }
+
+    fn read_batches(&mut self, reader: &mut Reader, progress: &mut bool) -> Result<End, End> {
+        let mut pace = Pace::new();
+        let mut roots_asked = Instant::now();
+        while !self.stop.load(Ordering::Relaxed) {
+            reader.notice_files()?;
+            let Some(batch) = self.batch(reader)? else {
+                if roots_asked.elapsed() >= ROOTS_INTERVAL {
+                    roots_asked = Instant::now();
+                    if reader.is_replaced() {
+                        return Ok(End::Replaced);
+                    }
+                    self.send_position()?;
+                }
+                if self.sender.is_closed() {
+                    return Ok(End::Done);
+                }
+                self.wait(pace.wait());
+                continue;
+            };
+            *progress = true;
+            pace.quicken();
+            self.start = Start::After(batch.position.clone());
+            if batch.entries.is_empty() {
+                self.unsent = Some(batch.position);
+                self.send_position()?;
+            } else {
+                self.unsent = None;
+                self.send(batch)?;
+            }
+        }
+        Ok(End::Done)
+    }
+
+    /// Everything that can be read now, up to the limits of a batch; nothing when there
+    /// is no new entry at all. After an error nothing of it was read.
+    fn batch(&mut self, reader: &mut Reader) -> Result<Option<Batch>, JournalError> {
+        if self.router.is_idle() {
+            return Ok(None);
+        }
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut read = 0;
+        while read < BATCH_ENTRIES && bytes < BATCH_BYTES {
+            let Some(next) = reader.next(&self.router, &mut self.fields, &mut self.holds)? else {
+                break;
+            };
+            read += 1;
+            Counters::add(&self.counters.read);
+            match next {
+                Ok(received) => {
+                    if let Some(entry) = self.entry(reader, received) {
+                        bytes += entry.line.len();
+                        entries.push(entry);
+                    }
+                }
+                Err(cause) => {
+                    Counters::add(&self.counters.unreadable);
+                    tracing::debug!("an entry of {} is left out: {cause}", self.place.source());
+                }
+            }
+        }
+        if read == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Batch { entries, position: reader.position()? }))
+    }
+
+    /// The entry whose fields were taken, if any jail may have it.
+    fn entry(&self, reader: &Reader, received: Timestamp) -> Option<Entry> {
+        let daemon = match origin(&self.fields) {
+            Origin::Other => None,
+            Origin::Proven(daemon) => Some(daemon),
+            Origin::Claimed => {
+                Counters::add(&self.counters.forged);
+                return None;
+            }
+        };
+        let jails = self.router.jails(&self.holds);
+        if jails.is_empty() {
+            return None;
+        }
+        if self.fields.was_cut() {
+            Counters::add(&self.counters.cut);
+        }
+        Counters::add(&self.counters.accepted);
+        let (line, message_start) = line::line(&self.fields, || reader.monotonic_micros());
+        let time = line::time(&self.fields, received);
+        Some(Entry { time, line, message_start, daemon, jails })
+    }
+
+    /// Sends a position that waited long enough.
+    fn send_position(&mut self) -> Result<(), End> {
+        if self.last_sent.elapsed() < POSITION_DELAY {
+            return Ok(());
+        }
+        match self.unsent.take() {
+            Some(position) => self.send(Batch { entries: Vec::new(), position }),
+            None => Ok(()),
+        }
+    }
+
+    fn send(&mut self, batch: Batch) -> Result<(), End> {
+        self.last_sent = Instant::now();
+        self.sender.blocking_send(batch).map_err(|_| End::Done)
+    }
+
+    /// Waits, but not after it was stopped: then `true`.
+    fn wait(&self, time: Duration) -> bool {
+        if !self.stop.load(Ordering::Relaxed) {
+            thread::park_timeout(time);
+        }
+        self.stop.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,193 @@
+//! libsystemd's journal, opened at a place and with the union of all matches.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use systemd::journal::{Journal, OpenDirectoryOptions, OpenOptions};
+
+use super::fields::Fields;
+use super::route::{Holds, Router};
+use super::{JournalError, MESSAGE_BYTES, Place, Start};
+use crate::core::entry::Position;
+use crate::core::time::Timestamp;
+
+/// An open journal, at some entry.
+pub(super) struct Reader {
+    journal: Journal,
+    place: Place,
+    /// The directories that were there when it was opened: device and inode.
+    roots: Vec<Option<(u64, u64)>>,
+}
+
+/// Whether the entry to go on after was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Yes,
+    Gone,
+}
+
+impl Reader {
+    /// Opens the journal so that [`next`](Self::next) gives the first entry of `start`.
+    pub(super) fn open(
+        place: &Place,
+        router: &Router,
+        start: &Start,
+    ) -> Result<(Self, Found), JournalError> {
+        let failed = |cause| JournalError::Open { place: place.source(), cause };
+        let roots = roots(place);
+        let mut journal = match place {
+            Place::System => OpenOptions::default().system(true).local_only(true).open(),
+            Place::Directory(path) => {
+                OpenDirectoryOptions::default().open_directory(path.display().to_string())
+            }
+        }
+        .map_err(failed)?;
+        // Begins to hear of new files before the first look at the old ones.
+        journal.fd().map_err(failed)?;
+        // Longer compressed fields are unpacked only this far: one byte more than the
+        // limit, so that cutting is seen.
+        journal.set_data_threshold(MESSAGE_BYTES + "MESSAGE=".len() + 1).map_err(failed)?;
+        let mut reader = Self { journal, place: place.clone(), roots };
+        let found = reader.seek(router, start)?;
+        Ok((reader, found))
+    }
+
+    /// Goes on to the next entry and takes its fields. `false` when there is none yet,
+    /// `Err` inside when this one entry cannot be read.
+    pub(super) fn next(
+        &mut self,
+        router: &Router,
+        fields: &mut Fields,
+        holds: &mut Holds,
+    ) -> Result<Option<Result<Timestamp, systemd::Error>>, JournalError> {
+        if self.journal.next().map_err(|cause| self.failed("next entry", cause))? == 0 {
+            return Ok(None);
+        }
+        fields.clear();
+        router.clear(holds);
+        self.journal.restart_data();
+        loop {
+            match self.journal.enumerate_data() {
+                Ok(Some(field)) => {
+                    let (name, value) = (field.name(), field.value().unwrap_or_default());
+                    fields.take(name, value);
+                    router.take(name, value, holds);
+                }
+                Ok(None) => break,
+                Err(cause) => return Ok(Some(Err(cause))),
+            }
+        }
+        Ok(Some(self.received()))
+    }
+
+    /// The position after the entry that `next` gave last.
+    pub(super) fn position(&self) -> Result<Position, JournalError> {
+        let place = self.journal.cursor().map_err(|cause| self.failed("cursor", cause))?;
+        let time = self.received().map_err(|cause| self.failed("time of entry", cause))?;
+        Ok(Position { source: self.place.source(), place, time })
+    }
+
+    /// Microseconds from the boot to when journald received the entry.
+    pub(super) fn monotonic_micros(&self) -> i64 {
+        let micros = self.journal.monotonic_timestamp().map_or(0, |(micros, _)| micros);
+        i64::try_from(micros).unwrap_or(i64::MAX)
+    }
+
+    /// Takes note of files that appeared or went away.
+    pub(super) fn notice_files(&mut self) -> Result<(), JournalError> {
+        match self.journal.process() {
+            Ok(_) => Ok(()),
+            Err(cause) => Err(self.failed("noticing files", cause)),
+        }
+    }
+
+    /// Whether a directory of the journal is another one now: that libsystemd does not
+    /// notice.
+    pub(super) fn is_replaced(&self) -> bool {
+        roots(&self.place) != self.roots
+    }
+
+    fn seek(&mut self, router: &Router, start: &Start) -> Result<Found, JournalError> {
+        let cannot = |cause| JournalError::Read {
+            place: self.place.source(),
+            operation: "going to the first entry",
+            cause,
+        };
+        let journal = &mut self.journal;
+        match start {
+            Start::Since(time) => {
+                want(journal, router).map_err(cannot)?;
+                journal.seek_realtime_usec(micros(*time)).map_err(cannot)?;
+                Ok(Found::Yes)
+            }
+            Start::After(position) => {
+                let cursor = position.place.as_str();
+                if journal.seek_cursor(cursor).is_err() {
+                    // Not a cursor at all.
+                    want(journal, router).map_err(cannot)?;
+                    journal.seek_realtime_usec(micros(position.time) + 1).map_err(cannot)?;
+                    return Ok(Found::Gone);
+                }
+                // Without matches, because the entry may be one that no jail wants any
+                // more. If it is there, the next one is the first to be read.
+                if journal.next().map_err(cannot)? > 0
+                    && journal.test_cursor(cursor).map_err(cannot)?
+                {
+                    want(journal, router).map_err(cannot)?;
+                    return Ok(Found::Yes);
+                }
+                want(journal, router).map_err(cannot)?;
+                journal.seek_cursor(cursor).map_err(cannot)?;
+                Ok(Found::Gone)
+            }
+        }
+    }
+
+    fn received(&self) -> Result<Timestamp, systemd::Error> {
+        let micros = self.journal.timestamp_usec()?;
+        Ok(Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)))
+    }
+
+    fn failed(&self, operation: &'static str, cause: systemd::Error) -> JournalError {
+        JournalError::Read { place: self.place.source(), operation, cause }
+    }
+}
+
+/// Adds the union of all matches.
+fn want(journal: &mut Journal, router: &Router) -> Result<(), systemd::Error> {
+    for (i, alternative) in router.wanted().unwrap_or_default().iter().enumerate() {
+        if i > 0 {
+            journal.match_or()?;
+        }
+        for field in alternative {
+            for value in &field.values {
+                journal.match_add(&field.field, value.as_str())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn micros(time: Timestamp) -> u64 {
+    u64::try_from(time.micros()).unwrap_or(0)
+}
+
+/// The directories that libsystemd looks into.
+fn roots(place: &Place) -> Vec<Option<(u64, u64)>> {
+    let identity = |path: &Path| {
+        let metadata = path.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    match place {
+        Place::Directory(path) => vec![identity(path)],
+        Place::System => {
+            let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+            ["/var/log/journal", "/run/log/journal"]
+                .map(PathBuf::from)
+                .into_iter()
+                .flat_map(|root| [root.join(machine.trim()), root])
+                .map(|path| identity(&path))
+                .collect()
+        }
+    }
+}
