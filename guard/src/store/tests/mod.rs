@@ -227,6 +227,26 @@ fn a_batch_that_fails_changes_nothing() {
     assert_eq!(sources(&mut store), ["sshd 192.0.2.1", "proxmox 192.0.2.2"]);
 }
 
+/// `PRAGMA synchronous`: 1 is NORMAL, 2 is FULL.
+#[test]
+fn only_bans_and_their_ends_wait_for_the_disk() {
+    let (_home, path) = home();
+    let mut store = Store::open(&path).expect("a store");
+    let unban = Change::Unban { jail: SSHD, source: prefix("192.0.2.1") };
+    for (change, expected) in [
+        (ban(SSHD, "192.0.2.1", None), 2),
+        (failure(SSHD, "192.0.2.1", 5), 1),
+        (unban, 2),
+        (position("s=1"), 1),
+    ] {
+        store.persist(&[position("s=0"), change.clone()], &jails()).expect("persisted");
+        let level = store.connection.pragma_query_value(None, "synchronous", |row| row.get(0));
+        assert_eq!(level, Ok(expected), "{change:?}");
+    }
+    let mode = store.connection.pragma_query_value(None, "journal_mode", |row| row.get(0));
+    assert_eq!(mode, Ok("wal".to_owned()));
+}
+
 #[test]
 fn a_hundred_thousand_bans_are_durable_within_half_a_second() {
     let (_home, path) = home();
