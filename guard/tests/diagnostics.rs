@@ -54,6 +54,11 @@ fn a_broken_jail_is_left_out_and_named() {
              files that it is made of have errors",
         ),
         ("action = iptables[name", "6:18 [x] `[name` has no `]`"),
+        ("action = guard[port=htps]", "6:21 [x] unknown port name `htps`"),
+        (
+            "action = iptables[blocktype=RETURN]",
+            "6:29 [x] blocktype = `RETURN` lets addresses in; guard only bans",
+        ),
     ] {
         let told = format!("error jail.local:{told}");
         assert_eq!(broken(&format!("[x]\nenabled = true\n{text}\nfilter = f\n")), told);
@@ -138,6 +143,11 @@ fn what_has_no_effect_is_told() {
         ("bantime.increment = true", "21 [x] bantime.increment = `true` has no effect yet"),
         ("ignorecommand = /x <ip>", "17 [x] ignorecommand = `/x <ip>` has no effect yet"),
         ("maxretri = 3", "1 [x] unknown option `maxretri`; nothing refers to it"),
+        ("blocktype = DROP", "13 [x] blocktype = `DROP` has no effect yet"),
+        (
+            "action = guard[port=1] nftables[port=2]",
+            "24 [x] action `nftables` covers other ports, without effect",
+        ),
         ("action = guard mail[a=b]", "16 [x] action `mail` is not run"),
         ("maxlines = 10", "12 [x] `maxlines` has no effect yet: each line is matched alone"),
         ("filter = f[mode=ddos]", "17 [x] filter `f` has no use for `mode`"),

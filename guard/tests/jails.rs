@@ -161,12 +161,14 @@ fn the_value_of_each_option() {
              [b]\nenabled = 1\nfilter = f\nbanaction = %(banaction_allports)s\n\
              [c]\nenabled = on\nfilter = f\n\
              action = iptables-multiport[name=c, port=\"25,465\", protocol=udp]\n\
-             [d]\nenabled = off\nfilter = nope\n",
+             [d]\nenabled = off\nfilter = nope\n\
+             [e]\nenabled = true\nfilter = f\nport = sip\n\
+             action = nftables[protocol=tcp] nftables[protocol=udp]\n",
         ),
     ]);
     assert_eq!(host.told(), [""; 0]);
     let loaded = host.load();
-    assert_eq!(names(&loaded), ["a", "b", "c"]);
+    assert_eq!(names(&loaded), ["a", "b", "c", "e"]);
     let a = jail(&loaded, "a");
     assert_eq!(a.ports, Ports::new(Protocols::TcpAndUdp, [22..=22, 8000..=8010]));
     assert_eq!(a.ban_time, None);
@@ -177,6 +179,7 @@ fn the_value_of_each_option() {
     assert_eq!(b.ports, Ports::new(Protocols::Tcp, []));
     assert_eq!(b.journal_match.to_string(), "A=1");
     assert_eq!(jail(&loaded, "c").ports, Ports::new(Protocols::Udp, [25..=25, 465..=465]));
+    assert_eq!(jail(&loaded, "e").ports, Ports::new(Protocols::TcpAndUdp, [5060..=5060]));
 }
 
 #[test]

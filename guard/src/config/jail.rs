@@ -4,18 +4,18 @@
 //! order of the sections. A jail with an error is left out, and every error of it is
 //! told, with the place of the value; the others start.
 
+use crate::config::action::ban_ports;
 use crate::config::allow::allow_list;
 use crate::config::diagnostic::{Checked, Diagnostic, Diagnostics, nearest};
 use crate::config::filter::{FilterFiles, FilterSource};
 use crate::config::interpolate::{Scope, Values};
 use crate::config::layers::{Merged, Section, Tree};
 use crate::config::options;
-use crate::config::ports::{Services, ports};
+use crate::config::ports::Services;
 use crate::config::text::Text;
 use crate::config::{journalmatch, option_list, time};
 use crate::core::filter::{Filter, FilterText};
 use crate::core::jail::{Jail, JailName, JournalMatch};
-use crate::core::ports::Ports;
 use crate::core::time::Span;
 
 /// What the compiler says about one expression: the expression as it was given, and
@@ -103,7 +103,7 @@ impl Builder<'_> {
         let source = taken(files.resolve(&given), found);
         let mut jail = Parameters { scope: &scope, found };
         jail.backend();
-        let ports = jail.ports(self.services);
+        let ports = ban_ports(&scope, self.services, jail.found);
         let max_retry = jail.max_retry();
         let find_time = jail.find_time();
         let ban_time = jail.ban_time();
@@ -193,20 +193,6 @@ impl Parameters<'_, '_> {
         }
     }
 
-    fn ports(&mut self, services: &Services) -> Option<Ports> {
-        let action = self.value("action")?;
-        let ban = options::ban_action(self.scope, &action, self.found)?;
-        let mut port = self.value("port")?;
-        let mut protocol = self.value("protocol")?;
-        if let Some(given) = ban.port.filter(|given| !given.is_blank()) {
-            port = given;
-        }
-        if let Some(given) = ban.protocol.filter(|given| !given.is_blank()) {
-            protocol = given;
-        }
-        taken(ports(&port, &protocol, ban.all_ports, services), self.found)
-    }
-
     fn max_retry(&mut self) -> Option<u32> {
         let value = self.value("maxretry")?;
         match value.as_str().trim().parse() {
@@ -253,9 +239,10 @@ impl Parameters<'_, '_> {
     fn journal_match(&mut self, source: &FilterSource) -> Option<JournalMatch> {
         if source.journalmatch.is_blank() {
             self.found.push(
-                Diagnostic::warning(
-                    "without `journalmatch`, every entry of the journal is matched",
-                )
+                Diagnostic::warning(format!(
+                    "filter `{}` has no journalmatch: every entry of the journal is matched",
+                    source.name
+                ))
                 .at(&source.name)
                 .help("name the unit: `journalmatch = _SYSTEMD_UNIT=NAME.service`"),
             );

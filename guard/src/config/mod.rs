@@ -10,6 +10,7 @@
 //! guard.toml ─ toml_table ─► agent ─► Settings
 //! ```
 
+mod action;
 pub mod agent;
 mod allow;
 mod built_in;

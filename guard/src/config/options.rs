@@ -8,7 +8,6 @@ use crate::config::diagnostic::{Checked, Diagnostic, Diagnostics, nearest};
 use crate::config::interpolate::{Scope, Values, is_referenced};
 use crate::config::jail::taken;
 use crate::config::layers::{Layer, Section};
-use crate::config::option_list;
 use crate::config::text::Text;
 
 /// Options of a jail that guard follows.
@@ -123,7 +122,6 @@ pub(crate) fn warn(scope: &Scope<'_>, section: &Section, found: &mut Diagnostics
     without_effect("chain", "bans cover what comes to this host", &|value| {
         value.as_str().eq_ignore_ascii_case("input") || value.as_str().starts_with('<')
     });
-    without_effect("blocktype", "the backend says what happens to packets", &|_| false);
     unknown_keys(scope, section, found);
 }
 
@@ -159,83 +157,4 @@ fn unknown_keys(scope: &Scope<'_>, section: &Section, found: &mut Diagnostics) {
             );
         }
     }
-}
-
-/// What the action that bans says about ports.
-#[derive(Debug, Default)]
-pub(crate) struct BanAction {
-    /// `port` in its brackets.
-    pub(crate) port: Option<Text>,
-    /// `protocol` in its brackets.
-    pub(crate) protocol: Option<Text>,
-    /// Whether it bans from every port.
-    pub(crate) all_ports: bool,
-}
-
-/// Finds the action that bans. Guard runs none, but takes the ports from it.
-pub(crate) fn ban_action(
-    scope: &Scope<'_>,
-    action: &Text,
-    found: &mut Diagnostics,
-) -> Option<BanAction> {
-    let action = if action.is_blank() {
-        taken(scope.value_or_empty("banaction"), found)?
-    } else {
-        action.clone()
-    };
-    let mut ban = None;
-    for named in taken(option_list::parse_many(&action), found)? {
-        let name = named.name.as_str();
-        if ban.is_some() || !bans(name) {
-            found.push(
-                Diagnostic::warning(format!("action `{name}` is not run"))
-                    .at(&named.name)
-                    .help("guard bans by itself and runs no programs"),
-            );
-            continue;
-        }
-        if let Some(block_type) = named.option("blocktype") {
-            found.push(
-                Diagnostic::warning(format!("blocktype = `{block_type}` has no effect yet"))
-                    .at(block_type)
-                    .help("the backend says what happens to packets"),
-            );
-        }
-        let type_is_all = named.option("type").is_some_and(|t| t.as_str() == "allports");
-        ban = Some(BanAction {
-            port: named.option("port").cloned(),
-            protocol: named.option("protocol").cloned(),
-            all_ports: name.contains("allports")
-                || type_is_all
-                || ["route", "hostsdeny", "blackhole"].contains(&name),
-        });
-    }
-    Some(ban.unwrap_or_default())
-}
-
-/// Whether an action of this name changes a firewall.
-fn bans(name: &str) -> bool {
-    const FIREWALLS: [&str; 18] = [
-        "guard",
-        "nftables",
-        "iptables",
-        "ip6tables",
-        "firewallcmd",
-        "ufw",
-        "shorewall",
-        "ipfw",
-        "bsd-ipfw",
-        "ipfilter",
-        "pf",
-        "npf",
-        "osx",
-        "apf",
-        "route",
-        "hostsdeny",
-        "blackhole",
-        "symbiosis-blacklist-allports",
-    ];
-    FIREWALLS.iter().any(|firewall| {
-        name.strip_prefix(firewall).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    })
 }

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use guard::config::{Diagnostic, Loaded, Settings, Severity, jails};
 
 /// A filter that finds failures, to be named by test jails.
-pub const FILTER: (&str, &str) =
+pub(crate) const FILTER: (&str, &str) =
     ("filter.d/f.conf", "[Definition]\nfailregex = ^.* failed <HOST>$\njournalmatch = A=1\n");
 
 /// A `jail-directory` of its own, and a `vendor-directory` beside it.
-pub struct Host {
+pub(crate) struct Host {
     directory: tempfile::TempDir,
 }
 
 impl Host {
-    pub fn new(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(files: &[(&str, &str)]) -> Self {
         let host = Self { directory: tempfile::tempdir().expect("a directory") };
         for (name, text) in files {
             host.write(name, text);
@@ -22,20 +22,20 @@ impl Host {
         host
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         match name.strip_prefix("vendor:") {
             Some(name) => self.directory.path().join("vendor").join(name),
             None => self.directory.path().join("etc").join(name),
         }
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
         std::fs::write(path, text).expect("written");
     }
 
-    pub fn load(&self) -> Loaded {
+    pub(crate) fn load(&self) -> Loaded {
         jails(&Settings {
             jail_directory: self.path(""),
             vendor_directory: self.path("vendor:"),
@@ -44,7 +44,7 @@ impl Host {
     }
 
     /// Every problem as `severity file:line:column [jail] message`.
-    pub fn told(&self) -> Vec<String> {
+    pub(crate) fn told(&self) -> Vec<String> {
         let directory = self.path("");
         let shown = |diagnostic: &Diagnostic| {
             let severity = match diagnostic.severity {
@@ -63,6 +63,6 @@ impl Host {
     }
 }
 
-pub fn names(loaded: &Loaded) -> Vec<&str> {
+pub(crate) fn names(loaded: &Loaded) -> Vec<&str> {
     loaded.jails.iter().map(|jail| jail.name.as_str()).collect()
 }

@@ -155,7 +155,7 @@ pub(super) fn may_report_failure(entry: &Entry) -> bool {
 
 impl Claims {
     fn all(start: usize, end: usize) -> Self {
-        let spans = if start < end { vec![start..end] } else { vec![] };
+        let spans = (start < end).then_some(start..end).into_iter().collect();
         Self { spans, reports_failure: false, elaborate: true }
     }
 

@@ -259,7 +259,8 @@ mod tests {
             ("from 192.0.2.1 port", "192.0.2.1"),
             ("from ::ffff:192.0.2.1 port", "192.0.2.1"),
             ("from [2001:db8::1] port", "2001:db8::1"),
-            ("from :: port", "::"),
+            ("from ::1 port", "::1"),
+            ("from 2001:db8:: port", "2001:db8::"),
             ("from 2001:db8:1:2:3:4:5:6 port", "2001:db8:1:2:3:4:5:6"),
         ] {
             assert_eq!(captured("from <HOST> port", text, |c| &c.address), address, "{text}");

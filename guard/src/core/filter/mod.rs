@@ -213,3 +213,6 @@ fn incomplete(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
