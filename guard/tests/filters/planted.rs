@@ -300,3 +300,20 @@ fn the_client_cannot_hide_behind_ignoreregex_or_break_a_match() {
     let line = "pve sshd[1]: Invalid user a from 192.0.2.7 port 1";
     assert_eq!(found(&filter, line, Daemon::Sshd), None);
 }
+
+#[test]
+fn the_client_cannot_turn_a_failure_into_a_helper_line() {
+    let filter = support::filter(&[
+        r"(?P<mlfid>sshd\[1\]): Failed publickey for invalid user (?:(?! from ).)* from <HOST> port",
+        r"(?P<mlfid>sshd\[1\]): <F-NOFAIL>Failed publickey</F-NOFAIL> for .* from <HOST> port",
+    ]);
+    for (user, host) in [
+        ("root", None),
+        ("invalid user a", Some(SENDER)),
+        ("invalid user a from 203.0.113.9 port 22", Some(SENDER)),
+    ] {
+        let line =
+            format!("pve sshd[1]: Failed publickey for {user} from 198.51.100.1 port 1 ssh2");
+        assert_eq!(found(&filter, &line, Daemon::Sshd).as_deref(), host, "{user}");
+    }
+}

@@ -45,8 +45,8 @@ struct Form {
     /// The daemon's own first words.
     head: &'static str,
     /// An expression for all that follows. `<c>` is the client's, as is a group named `c…`; one named `q…`
-    /// quotes what it wrote, `<host>` is the place of the address, `<user>` and `<peer>`
-    /// are how OpenSSH names a connection.
+    /// quotes what it wrote, `<host>` is the place of the address, `<name>`,
+    /// `<user>` and `<peer>` are how OpenSSH names a user and a connection.
     tail: &'static str,
     reading: Reading,
     reports_failure: bool,
@@ -213,6 +213,7 @@ impl Form {
     fn compile(&self) -> (Regex, Option<Regex>) {
         let mut tail = self
             .tail
+            .replace("<name>", "(?:(?:invalid|illegal) user )?<c>")
             .replace("<user>", "(?:(?:authenticating|invalid) )?user <c> <host> port [0-9]+")
             .replace("<peer>", "<host>(?: port [0-9]+)?")
             .replacen("<host>", "(?P<host>[^ ]+)", 1);

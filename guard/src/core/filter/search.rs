@@ -47,16 +47,21 @@ impl Expressions {
         fill(text, &entry.line);
         let mut search = Search { entry, claims: OnceCell::new(), blanked: false };
         let found = self.attempt(&mut search, text, finding);
-        // The client may have kept an expression from matching, or from being tried.
-        if found.is_none() && !search.blanked && may_report_failure(entry) {
-            let claims = search.claims();
-            if claims.reports_failure && claims.elaborate {
-                fill(text, &entry.line);
-                search.blank_all(text);
-                return self.attempt(&mut search, text, finding);
-            }
+        // The client may have kept an expression from matching, or brought a helper's to.
+        let excused = |found: &Captured| found.no_failure.is_some() || found.gained.is_some();
+        if found.as_ref().is_some_and(|found| !excused(found)) || !may_report_failure(entry) {
+            return found;
         }
-        found
+        let claims = search.claims();
+        if !claims.reports_failure || !claims.elaborate {
+            return found;
+        }
+        fill(text, &entry.line);
+        search.blank_all(text);
+        match self.attempt(&mut search, text, finding) {
+            Some(second) if found.is_none() || !excused(&second) => Some(second),
+            _ => found,
+        }
     }
 
     fn attempt(

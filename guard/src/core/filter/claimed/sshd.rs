@@ -31,17 +31,17 @@ pub(super) fn without_level(message: &str) -> (usize, &str) {
 /// Methods after which nothing of the client's follows the address.
 const PLAIN: &str = concat!(
     "(?:password|none|keyboard-interactive(?:/[^ ]+)?)",
-    " for <c> from <host>(?: port [0-9]+)?(?: ssh[0-9]*)?",
+    " for <name> from <host>(?: port [0-9]+)?(?: ssh[0-9]*)?",
 );
 /// A key without certificate: its type and fingerprint end the message, and after a
 /// certificate's id there is more between `ssh2:` and such an end.
 const KEY: &str = concat!(
-    "publickey for <c> from <host> port [0-9]+ ssh2",
+    "publickey for <name> from <host> port [0-9]+ ssh2",
     r"(?:: [A-Z0-9-]+ (?:SHA[0-9]+:[0-9A-Za-z+/=]+|(?:MD5:)?[0-9a-f:]+|\(null\))",
     "(?:, signature count = [0-9]+)?)?",
 );
 /// A certificate's id, a host's name, a principal: the client's text follows.
-const OTHER: &str = "[^ ]+ for <c> from <host> port [0-9]+ ssh2(?:: <c>)?";
+const OTHER: &str = "[^ ]+ for <name> from <host> port [0-9]+ ssh2(?:: <c>)?";
 
 pub(super) static FORMS: [Form; 83] = [
     // Who tries to log in, and how it went.
@@ -62,7 +62,7 @@ pub(super) static FORMS: [Form; 83] = [
     either(form("Partial ", OTHER)),
     failure(
         "maximum authentication attempts exceeded for ",
-        "<c> from <host>(?: port [0-9]+)?(?: ssh[0-9]*)?",
+        "<name> from <host>(?: port [0-9]+)?(?: ssh[0-9]*)?",
     ),
     failure(
         "User ",
@@ -75,11 +75,11 @@ pub(super) static FORMS: [Form; 83] = [
     failure("User ", "<c> not allowed because account is locked"),
     form("User ", "<c>"),
     failure("ROOT LOGIN REFUSED FROM ", "<peer>"),
-    failure("PAM: ", "[A-Za-z ]*? for <c> from <host>"),
+    failure("PAM: ", "[A-Za-z ]*? for <name> from <host>"),
     form("PAM: ", "<c>"),
     form("Username too long from ", "<peer>"),
-    form("administratively prohibited connection for ", "<c> from <peer>"),
-    form("public key ", "<c> signature for <c> from <host> port [0-9]+ rejected: [a-z() ]+"),
+    form("administratively prohibited connection for ", "<name> from <peer>"),
+    form("public key ", "<c> signature for <name> from <host> port [0-9]+ rejected: [a-z() ]+"),
     failure("refused connect from ", r"<c> \(<host>\)"),
     // A connection and its end.
     form("Connection closed by ", "<user>"),
