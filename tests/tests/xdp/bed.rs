@@ -13,10 +13,11 @@ use guard::core::jail::{JailId, JailName};
 use guard::core::ports::{Ports, Protocols};
 use guard::core::reason::Reason;
 use guard::core::time::{Span, Timestamp};
-use guard::enforce::Moment;
 use guard::enforce::xdp::{Xdp, XdpOptions};
-use guard_tests::namespace::Namespace;
-use guard_tests::probe::{self, Answer};
+use guard::enforce::{Coverage, EnforceError, Enforcer, Moment};
+use guard_tests::lan::{ATTACKER, HOST, Lan, NEIGHBOUR, UPLINK};
+use guard_tests::namespace::{self, Namespace};
+use guard_tests::probe::{self, Answer, Service};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
@@ -24,6 +25,44 @@ use serde_json::Value;
 pub(crate) const SSH: u16 = 22;
 /// A port of no jail.
 pub(crate) const OTHER: u16 = 2222;
+
+/// A cable, a service at its end, and what the enforcer is opened with.
+pub(crate) struct Bed {
+    pub(crate) bpffs: Bpffs,
+    pub(crate) lan: Lan,
+    _services: [Service; 2],
+}
+
+impl Bed {
+    pub(crate) fn new() -> Result<Self> {
+        namespace::sweep()?;
+        let lan = Lan::new()?;
+        let services = [Service::listen(&lan.host, SSH)?, Service::listen(&lan.host, OTHER)?];
+        Ok(Self { bpffs: Bpffs::new()?, lan, _services: services })
+    }
+
+    /// Opens the enforcer and lets it follow the host as it is.
+    pub(crate) fn open(&self, options: XdpOptions) -> Result<(Xdp, Result<(), EnforceError>)> {
+        let mut xdp = Xdp::open(options)?;
+        let followed = self.follow(&mut xdp)?;
+        Ok((xdp, followed))
+    }
+
+    pub(crate) fn follow(&self, xdp: &mut Xdp) -> Result<Result<(), EnforceError>> {
+        let host = host(&self.lan.host)?;
+        self.lan.host.run(|| Ok(xdp.follow(&host)))
+    }
+
+    pub(crate) fn uplink(&self) -> Result<u32> {
+        let host = host(&self.lan.host)?;
+        Ok(host.interfaces.iter().find(|one| one.name == UPLINK).expect("the uplink").index)
+    }
+
+    pub(crate) fn banned(&self) -> Result<()> {
+        assert_silent(&self.lan.outside, ATTACKER, HOST, SSH)?;
+        assert_open(&self.lan.outside, NEIGHBOUR, HOST, SSH)
+    }
+}
 
 /// A directory that becomes a bpffs, and is none any more when this is dropped.
 pub(crate) struct Bpffs(tempfile::TempDir);
@@ -103,7 +142,6 @@ pub(crate) fn snapshot(bans: Vec<Ban>) -> Snapshot {
 
 /// What is held, as `jail source`, in order.
 pub(crate) fn held(xdp: &mut Xdp) -> Result<Vec<String>> {
-    use guard::enforce::Enforcer;
     let mut list: Vec<String> =
         xdp.held(now())?.iter().map(|held| format!("{} {}", held.jail, held.source)).collect();
     list.sort_unstable();
@@ -155,4 +193,9 @@ pub(crate) fn assert_silent(from: &Namespace, source: IpAddr, to: IpAddr, port: 
         probe::connect(from, source, SocketAddr::new(to, port), Duration::from_millis(400))?;
     assert_eq!(answer, Answer::Silence, "{source} to {to} port {port}");
     Ok(())
+}
+
+/// The coverage of one interface.
+pub(crate) fn of<'a>(coverage: &'a [Coverage], name: &str) -> &'a Coverage {
+    coverage.iter().find(|one| one.interface == name).expect("every interface has its coverage")
 }

@@ -17,7 +17,7 @@ use guard_common::layout::{Ban, FOREVER};
 use guard_common::names::{BANS_V4, BANS_V6};
 
 use super::classes::Classes;
-use super::syscall::{Cursor, Map};
+use super::map::{Cursor, Map};
 use super::value::{Hold, alike, compile, holds};
 use crate::core::addr::Prefix;
 use crate::core::delta::{Delta, Snapshot};
@@ -80,7 +80,7 @@ impl Bans {
         Self { v4, v6, beyond: HashMap::new() }
     }
 
-    /// Makes both maps hold exactly the snapshot.
+    /// Makes both maps hold exactly the snapshot's bans of single addresses.
     pub(super) fn replace(
         &mut self,
         desired: &Snapshot,
@@ -91,8 +91,7 @@ impl Bans {
         let Self { v4, v6, beyond } = self;
         let first = replace_family(v4, beyond, desired, classes, now);
         let second = replace_family(v6, beyond, desired, classes, now);
-        let wide = desired.bans.iter().find(|ban| !ban.source.is_host());
-        first.and(second).and(wide.map_or(Ok(()), |ban| Err(prefix_refused(&ban.source))))
+        first.and(second)
     }
 
     /// Makes the changes.
@@ -109,11 +108,7 @@ impl Bans {
                 .and(apply_family(v4, beyond, chunk, classes, now))
                 .and(apply_family(v6, beyond, chunk, classes, now));
         }
-        let wide = deltas.iter().find_map(|delta| match delta {
-            Delta::Ban(ban) if !ban.source.is_host() => Some(&ban.source),
-            _ => None,
-        });
-        result.and(wide.map_or(Ok(()), |source| Err(prefix_refused(source))))
+        result
     }
 
     /// Every ban that the maps hold.
@@ -348,8 +343,13 @@ fn failed(operation: String, cause: io::Error) -> EnforceError {
     EnforceError::Kernel { operation, cause }
 }
 
-fn prefix_refused(source: &Prefix) -> EnforceError {
-    EnforceError::Unavailable(format!(
-        "{source}: prefix bans are not in the XDP maps, single addresses are; use backend = \"nft\" for prefixes"
-    ))
+/// An error if any ban is of more than one address: the maps have no place for it.
+pub(super) fn refuse_prefixes<'a>(
+    mut bans: impl Iterator<Item = &'a crate::core::delta::Ban>,
+) -> Result<(), EnforceError> {
+    let Some(wide) = bans.find(|ban| !ban.source.is_host()) else { return Ok(()) };
+    Err(EnforceError::Unavailable(format!(
+        "{}: prefix bans are not in the XDP maps, single addresses are; use backend = \"nft\" for prefixes",
+        wide.source
+    )))
 }

@@ -14,10 +14,11 @@ use guard_common::layout::{
 use guard_common::names::{BANS_V4, BANS_V6, META, OWN_ADDRESSES, PORT_CLASSES, VERDICTS};
 
 use super::XdpOptions;
-use super::bans::Bans;
+use super::bans::{self, Bans};
 use super::classes::{self, Classes};
-use super::syscall::{self, Cursor, Map};
-use crate::core::delta::{JailPorts, Snapshot};
+use super::map::{Cursor, Map, look_up_per_cpu};
+use super::syscall;
+use crate::core::delta::{Delta, JailPorts, Snapshot};
 use crate::core::jail::JailName;
 use crate::enforce::{EnforceError, Moment};
 
@@ -37,6 +38,8 @@ pub(super) struct Maps {
     verdicts: OwnedFd,
     jails: Map<[u64; 8], u32>,
     pub(super) classes: Classes,
+    /// They hold a whole snapshot that this process has seen.
+    pub(super) filled: bool,
 }
 
 impl Maps {
@@ -51,6 +54,7 @@ impl Maps {
             verdicts: pin(VERDICTS)?,
             jails: Map::new(pin(JAILS)?)?,
             classes: Classes::default(),
+            filled: false,
         };
         maps.classes = maps.pinned_classes()?;
         Ok(maps)
@@ -104,11 +108,28 @@ impl Maps {
         self.classes = desired_classes;
         self.write_jails()?;
         let result = self.bans.replace(desired, &self.classes, now);
-        // A failure may have left entries that mean the old table.
-        if !matches!(result, Err(EnforceError::Kernel { .. })) {
+        // As many as fit are better than what was there before. Any other failure may
+        // have left entries that mean the old table, so it stays.
+        if matches!(result, Ok(()) | Err(EnforceError::Full { .. })) {
+            self.filled = true;
             self.write_table(&mut present, &wanted)?;
         }
-        result
+        result?;
+        bans::refuse_prefixes(desired.bans.iter())
+    }
+
+    /// Makes changes to the last snapshot.
+    pub(super) fn apply(&mut self, deltas: &[Delta], now: Moment) -> Result<(), EnforceError> {
+        if !self.filled {
+            return Err(EnforceError::Unavailable(
+                "the XDP maps take changes only after a whole snapshot".to_owned(),
+            ));
+        }
+        self.bans.apply(deltas, &self.classes, now)?;
+        bans::refuse_prefixes(deltas.iter().filter_map(|delta| match delta {
+            Delta::Ban(ban) => Some(ban),
+            Delta::Unban { .. } => None,
+        }))
     }
 
     fn plan_classes(
@@ -206,9 +227,7 @@ impl Maps {
     pub(super) fn verdict(&self, verdict: u32) -> Result<Counter, EnforceError> {
         use std::os::fd::AsFd;
         let broken = |cause| failed("read VERDICTS", cause);
-        let cpus = aya::util::nr_cpus().map_err(|(_, cause)| broken(cause))?;
-        let each: Vec<Counter> =
-            syscall::look_up_per_cpu(self.verdicts.as_fd(), verdict, cpus).map_err(broken)?;
+        let each: Vec<Counter> = look_up_per_cpu(self.verdicts.as_fd(), verdict).map_err(broken)?;
         Ok(each.iter().fold(Counter::default(), |sum, one| Counter {
             packets: sum.packets + one.packets,
             bytes: sum.bytes + one.bytes,

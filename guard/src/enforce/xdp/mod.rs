@@ -30,6 +30,7 @@ mod bans;
 mod classes;
 mod cover;
 pub(in crate::enforce) mod features;
+mod map;
 mod maps;
 mod object;
 mod pins;
@@ -85,8 +86,6 @@ pub struct Xdp {
     coverage: Vec<Coverage>,
     /// The maps are to take the place of others, or of none, and have not yet.
     aside: bool,
-    /// The maps hold a whole snapshot.
-    filled: bool,
     /// The maps know the host's addresses.
     at_home: bool,
 }
@@ -132,17 +131,8 @@ impl Xdp {
                 (maps, programs, at_home)
             }
         };
-        let mut xdp = Self {
-            options,
-            pins,
-            maps,
-            programs,
-            links,
-            coverage: Vec::new(),
-            aside,
-            filled: false,
-            at_home,
-        };
+        let mut xdp =
+            Self { options, pins, maps, programs, links, coverage: Vec::new(), aside, at_home };
         xdp.settle()?;
         Ok(xdp)
     }
@@ -179,7 +169,7 @@ impl Xdp {
 
     /// Brings links and pins to these maps and programs as far as that leaves no gap.
     fn settle(&mut self) -> Result<(), EnforceError> {
-        let ready = self.filled && self.at_home;
+        let ready = self.maps.filled && self.at_home;
         self.links.update(&self.programs, ready)?;
         // Without links nothing is in force, so there is nothing to wait for.
         if self.aside && (ready || self.links.is_empty()) {
@@ -201,15 +191,12 @@ impl Enforcer for Xdp {
 
     fn replace(&mut self, desired: &Snapshot, now: Moment) -> Result<(), EnforceError> {
         let result = self.maps.replace(desired, now);
-        // Maps that hold as much as they can are better than none that are newer.
-        self.filled |= !matches!(result, Err(EnforceError::Kernel { .. }));
         self.settle()?;
         result
     }
 
     fn apply(&mut self, deltas: &[Delta], now: Moment) -> Result<(), EnforceError> {
-        let Maps { bans, classes, .. } = &mut self.maps;
-        bans.apply(deltas, classes, now)
+        self.maps.apply(deltas, now)
     }
 
     fn follow(&mut self, host: &Host) -> Result<(), EnforceError> {

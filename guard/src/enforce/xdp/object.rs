@@ -142,10 +142,8 @@ fn refused(operation: &str, error: &(dyn std::error::Error + 'static)) -> Enforc
     let mut text = error.to_string();
     let mut source = Some(error);
     while let Some(at) = source {
-        if let Some(cause) = at.downcast_ref::<io::Error>() {
-            if let Some(code) = cause.raw_os_error() {
-                return refused_by_kernel(operation, io::Error::from_raw_os_error(code));
-            }
+        if let Some(code) = at.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return refused_by_kernel(operation, io::Error::from_raw_os_error(code));
         }
         source = at.source();
         if let Some(below) = source.map(ToString::to_string).filter(|below| !text.contains(below)) {

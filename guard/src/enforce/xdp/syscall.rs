@@ -1,4 +1,5 @@
 //! The `bpf(2)` system call: the commands that guard needs, each as a safe function.
+//! Those on the entries of a map are in [`super::map`].
 //!
 //! aya loads the object; it has no batch operations, and it falls back to netlink where
 //! a link cannot be made, which would not survive the agent. So maps and links are met
@@ -10,23 +11,25 @@
 //! `union bpf_attr` in `include/uapi/linux/bpf.h`; the kernel takes a shorter one and
 //! fills up with zeros.
 
+#![expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
+
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 const MAP_CREATE: u32 = 0;
-const MAP_LOOKUP: u32 = 1;
-const MAP_UPDATE: u32 = 2;
-const MAP_DELETE: u32 = 3;
+pub(super) const MAP_LOOKUP: u32 = 1;
+pub(super) const MAP_UPDATE: u32 = 2;
+pub(super) const MAP_DELETE: u32 = 3;
 const OBJECT_PIN: u32 = 6;
 const OBJECT_GET: u32 = 7;
 const OBJECT_INFO: u32 = 15;
 const PROGRAM_QUERY: u32 = 16;
-const MAP_LOOKUP_BATCH: u32 = 24;
-const MAP_UPDATE_BATCH: u32 = 26;
-const MAP_DELETE_BATCH: u32 = 27;
+pub(super) const MAP_LOOKUP_BATCH: u32 = 24;
+pub(super) const MAP_UPDATE_BATCH: u32 = 26;
+pub(super) const MAP_DELETE_BATCH: u32 = 27;
 const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
 const LINK_DETACH: u32 = 34;
@@ -35,6 +38,8 @@ const LINK_DETACH: u32 = 34;
 pub(super) const HASH: u32 = 1;
 /// `BPF_MAP_TYPE_ARRAY`.
 pub(super) const ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_PERCPU_ARRAY`.
+pub(super) const PER_CPU_ARRAY: u32 = 6;
 /// `BPF_F_NO_PREALLOC`.
 pub(super) const NO_PREALLOCATION: u32 = 1;
 /// `BPF_XDP` of `enum bpf_attach_type`.
@@ -49,14 +54,14 @@ pub(super) const XDP_NATIVE: u32 = 1 << 2;
 pub(super) const TCX_FIRST: u32 = 1 << 3;
 
 /// A `repr(C)` structure of integers, all of whose bytes are initialised.
-trait Attribute: Copy {}
+pub(super) trait Attribute: Copy {}
 
 macro_rules! attributes {
     ($($(#[$meta:meta])* struct $name:ident { $($field:ident: $kind:ty,)* })*) => {$(
         $(#[$meta])*
         #[repr(C)]
         #[derive(Clone, Copy, Debug, Default)]
-        struct $name { $($field: $kind,)* }
+        pub(super) struct $name { $(pub(super) $field: $kind,)* }
         impl Attribute for $name {}
         // No padding: bytes between fields would be sent uninitialised.
         const _: () = assert!(size_of::<$name>() == 0 $(+ size_of::<$kind>())*);
@@ -106,11 +111,13 @@ pub(super) struct LinkInfo {
 }
 
 /// Runs one command. `Ok` has the kernel's answer, which is never negative.
-#[expect(unsafe_code, reason = "bpf(2) has no wrapper in libc")]
-fn bpf<A: Attribute>(command: u32, attribute: &mut A) -> io::Result<i32> {
+///
+/// # Safety
+/// Every address in `attribute` must be valid for what the command reads from it and
+/// writes to it.
+pub(super) unsafe fn bpf<A: Attribute>(command: u32, attribute: &mut A) -> io::Result<i32> {
     // SAFETY: `attribute` is a live `repr(C)` value of the given size without padding
-    // (asserted by `attributes!`). The kernel follows only the addresses in it; the
-    // callers in this file take care of those (see the module's invariant).
+    // (asserted by `attributes!`); the caller vouches for the addresses in it.
     let answer = unsafe {
         libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attribute), size_of::<A>())
     };
@@ -122,19 +129,21 @@ fn bpf<A: Attribute>(command: u32, attribute: &mut A) -> io::Result<i32> {
 }
 
 /// As [`bpf`], for commands that answer with a new descriptor.
-#[expect(unsafe_code, reason = "bpf(2) answers with a bare number")]
-fn bpf_descriptor<A: Attribute>(command: u32, attribute: &mut A) -> io::Result<OwnedFd> {
-    let number = bpf(command, attribute)?;
-    // SAFETY: the callers use commands that make a descriptor, so the kernel made this
-    // one for us and nothing else knows it.
+///
+/// # Safety
+/// As for [`bpf`], and the command must be one of those.
+unsafe fn bpf_descriptor<A: Attribute>(command: u32, attribute: &mut A) -> io::Result<OwnedFd> {
+    // SAFETY: the caller vouches for the addresses.
+    let number = unsafe { bpf(command, attribute) }?;
+    // SAFETY: the kernel made this descriptor for us, and nothing else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-fn number(fd: BorrowedFd<'_>) -> u32 {
+pub(super) fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
-fn address<T>(value: *const T) -> u64 {
+pub(super) fn address<T>(value: *const T) -> u64 {
     value.expose_provenance() as u64
 }
 
@@ -163,20 +172,24 @@ pub(super) fn create_map(
         name: text,
         ..MapCreate::default()
     };
-    bpf_descriptor(MAP_CREATE, &mut attribute)
+    // SAFETY: there is no address in it.
+    unsafe { bpf_descriptor(MAP_CREATE, &mut attribute) }
 }
 
 /// Pins a map, program or link to a name in a bpffs that is not there yet.
 pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let text = path_text(path)?;
     let mut attribute = Object { path: address(text.as_ptr()), fd: number(object), flags: 0 };
-    bpf(OBJECT_PIN, &mut attribute).map(drop)
+    // SAFETY: the one address is that of `text`, which ends in a zero byte and lives on.
+    unsafe { bpf(OBJECT_PIN, &mut attribute) }.map(drop)
 }
 
 /// Opens what is pinned under a name.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let text = path_text(path)?;
-    bpf_descriptor(OBJECT_GET, &mut Object { path: address(text.as_ptr()), ..Object::default() })
+    let mut attribute = Object { path: address(text.as_ptr()), ..Object::default() };
+    // SAFETY: the one address is that of `text`, which ends in a zero byte and lives on.
+    unsafe { bpf_descriptor(OBJECT_GET, &mut attribute) }
 }
 
 fn object_info<A: Attribute + Default>(object: BorrowedFd<'_>) -> io::Result<A> {
@@ -186,7 +199,9 @@ fn object_info<A: Attribute + Default>(object: BorrowedFd<'_>) -> io::Result<A> 
         length: u32::try_from(size_of::<A>()).map_err(io::Error::other)?,
         info: address(&raw mut info),
     };
-    bpf(OBJECT_INFO, &mut attribute)?;
+    // SAFETY: the one address is that of `info`, with its length beside it; any bytes
+    // are a value of a type that is made of integers.
+    unsafe { bpf(OBJECT_INFO, &mut attribute) }?;
     Ok(info)
 }
 
@@ -222,207 +237,32 @@ pub(super) fn create_link(
         flags,
         ..LinkCreate::default()
     };
-    bpf_descriptor(LINK_CREATE, &mut attribute)
+    // SAFETY: there is no address in it.
+    unsafe { bpf_descriptor(LINK_CREATE, &mut attribute) }
 }
 
 /// Puts another program behind a link; no packet passes in between.
 pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attribute =
         LinkUpdate { link: number(link), program: number(program), ..LinkUpdate::default() };
-    bpf(LINK_UPDATE, &mut attribute).map(drop)
+    // SAFETY: there is no address in it.
+    unsafe { bpf(LINK_UPDATE, &mut attribute) }.map(drop)
 }
 
 /// Ends a link, whoever else holds it.
 pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
-    bpf(LINK_DETACH, &mut LinkFd { link: number(link) }).map(drop)
+    // SAFETY: there is no address in it.
+    unsafe { bpf(LINK_DETACH, &mut LinkFd { link: number(link) }) }.map(drop)
 }
 
 /// Whether the kernel knows tcx, asked of one interface without touching it.
 pub(super) fn knows_tcx(interface: u32) -> io::Result<bool> {
     let mut attribute =
         Query { target: interface, attach_type: ATTACH_TCX_INGRESS, ..Query::default() };
-    match bpf(PROGRAM_QUERY, &mut attribute) {
+    // SAFETY: the one address is null, which asks for no list.
+    match unsafe { bpf(PROGRAM_QUERY, &mut attribute) } {
         Ok(_) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// A hash or array map whose key and value are known to have the sizes of `K` and `V`.
-#[derive(Debug)]
-pub(super) struct Map<K, V> {
-    fd: OwnedFd,
-    info: MapInfo,
-    types: std::marker::PhantomData<(K, V)>,
-}
-
-/// Where a walk over a map stands. Hash maps say so in 4 bytes, arrays in a key.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cursor(Option<[u64; 2]>);
-
-impl<K: aya::Pod + Default, V: aya::Pod + Default> Map<K, V> {
-    /// Takes a map whose sizes are what the types say.
-    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
-        let info = map_info(fd.as_fd())?;
-        let sizes = (info.key_size as usize, info.value_size as usize);
-        // Values of per-CPU maps are longer than the kernel says.
-        if !matches!(info.kind, HASH | ARRAY) || sizes != (size_of::<K>(), size_of::<V>()) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("the pinned map {} has another kind or layout", info.id),
-            ));
-        }
-        Ok(Self { fd, info, types: std::marker::PhantomData })
-    }
-
-    /// What the kernel knows of it.
-    pub(super) fn info(&self) -> MapInfo {
-        self.info
-    }
-
-    fn element(&self, key: &K, value: *const V) -> Element {
-        Element {
-            map: number(self.fd.as_fd()),
-            key: address(std::ptr::from_ref(key)),
-            value: address(value),
-            ..Element::default()
-        }
-    }
-
-    /// The value of a key.
-    pub(super) fn look_up(&self, key: &K) -> io::Result<Option<V>> {
-        let mut value = V::default();
-        match bpf(MAP_LOOKUP, &mut self.element(key, &raw mut value)) {
-            Ok(_) => Ok(Some(value)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Sets the value of a key.
-    pub(super) fn update(&self, key: &K, value: &V) -> io::Result<()> {
-        bpf(MAP_UPDATE, &mut self.element(key, std::ptr::from_ref(value))).map(drop)
-    }
-
-    /// Removes a key that may be there.
-    pub(super) fn delete(&self, key: &K) -> io::Result<()> {
-        match bpf(MAP_DELETE, &mut self.element(key, std::ptr::null())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Sets many values. On an error, the number of those that were set comes with it.
-    pub(super) fn update_batch(&self, keys: &[K], values: &[V]) -> Result<(), (usize, io::Error)> {
-        assert_eq!(keys.len(), values.len(), "one value for each key");
-        let mut done = 0;
-        let mut shortages = 0;
-        while done < keys.len() {
-            let mut batch = Batch {
-                keys: address(keys[done..].as_ptr()),
-                values: address(values[done..].as_ptr()),
-                count: u32::try_from(keys.len() - done).unwrap_or(u32::MAX),
-                map: number(self.fd.as_fd()),
-                ..Batch::default()
-            };
-            let result = bpf(MAP_UPDATE_BATCH, &mut batch);
-            // The kernel writes back how many it did, also when it fails.
-            done += batch.count as usize;
-            match result {
-                // Memory for map entries is taken from a small stock that the kernel
-                // fills up beside us; give it a moment, and give up if it cannot.
-                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && shortages < 1000 => {
-                    shortages = if batch.count > 0 { 0 } else { shortages + 1 };
-                    std::thread::yield_now();
-                }
-                other => drop(other.map_err(|error| (done, error))?),
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes many keys, which may be there or not.
-    pub(super) fn delete_batch(&self, keys: &[K]) -> io::Result<()> {
-        let mut done = 0;
-        while done < keys.len() {
-            let mut batch = Batch {
-                keys: address(keys[done..].as_ptr()),
-                count: u32::try_from(keys.len() - done).unwrap_or(u32::MAX),
-                map: number(self.fd.as_fd()),
-                ..Batch::default()
-            };
-            let result = bpf(MAP_DELETE_BATCH, &mut batch);
-            done += batch.count as usize;
-            match result {
-                // The first one that is not there ends the batch: step over it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => done += 1,
-                other => drop(other?),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads on from `cursor` into the vectors, which are overwritten. `false`: that
-    /// was the last. Hash maps are read by whole buckets, so whoever replaces or
-    /// removes only what was read meanwhile misses nothing and sees nothing twice.
-    pub(super) fn walk(
-        &self,
-        cursor: &mut Cursor,
-        keys: &mut Vec<K>,
-        values: &mut Vec<V>,
-    ) -> io::Result<bool> {
-        let mut room = 4096.min(self.info.max_entries as usize).max(64);
-        loop {
-            keys.clear();
-            keys.resize(room, K::default());
-            values.clear();
-            values.resize(room, V::default());
-            let mut next = [0_u64; 2];
-            let mut batch = Batch {
-                input: cursor.0.as_ref().map_or(0, |at| address(at.as_ptr())),
-                output: address(next.as_mut_ptr()),
-                keys: address(keys.as_mut_ptr()),
-                values: address(values.as_mut_ptr()),
-                count: u32::try_from(room).unwrap_or(u32::MAX),
-                map: number(self.fd.as_fd()),
-                ..Batch::default()
-            };
-            let result = bpf(MAP_LOOKUP_BATCH, &mut batch);
-            let more = match result {
-                Ok(_) => true,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                // One bucket is longer than the room for it.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    room *= 2;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            keys.truncate(batch.count as usize);
-            values.truncate(batch.count as usize);
-            *cursor = Cursor(Some(next));
-            return Ok(more);
-        }
-    }
-}
-
-/// One key's values on all possible CPUs of a per-CPU map.
-pub(super) fn look_up_per_cpu<V: aya::Pod + Default>(
-    map: BorrowedFd<'_>,
-    key: u32,
-    possible_cpus: usize,
-) -> io::Result<Vec<V>> {
-    // The kernel writes each value at a multiple of 8 bytes.
-    if !size_of::<V>().is_multiple_of(8) || map_info(map)?.value_size as usize != size_of::<V>() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "values of another size"));
-    }
-    let mut values = vec![V::default(); possible_cpus];
-    let mut attribute = Element {
-        map: number(map),
-        key: address(&raw const key),
-        value: address(values.as_mut_ptr()),
-        ..Element::default()
-    };
-    bpf(MAP_LOOKUP, &mut attribute)?;
-    Ok(values)
 }

@@ -1,68 +1,19 @@
-//! The XDP enforcer against the real kernel: what it drops, and what outlives it.
-//!
-//! Each test has namespaces and a bpffs of its own.
-
-#[path = "xdp/bed.rs"]
-mod bed;
+//! What is dropped, what outlives the enforcer, and how it comes back.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use guard::core::delta::Delta;
-use guard::core::host::Host;
 use guard::core::jail::JailId;
-use guard::enforce::xdp::{Interfaces, Xdp, XdpOptions};
-use guard::enforce::{Coverage, EnforceError, Enforcer};
+use guard::enforce::xdp::{Xdp, XdpOptions};
+use guard::enforce::{EnforceError, Enforcer};
 use guard_common::verdict::Verdict;
-use guard_tests::lan::{
-    ATTACKER, ATTACKER_V6, HOST, HOST_V6, Lan, NEIGHBOUR, NEIGHBOUR_V6, UPLINK,
+use guard_tests::lan::{ATTACKER, ATTACKER_V6, HOST, HOST_V6, NEIGHBOUR, NEIGHBOUR_V6, UPLINK};
+
+use crate::bed::{
+    self, Bed, Bpffs, OTHER, SSH, assert_open, assert_silent, ban, held, host, jails, now, of,
+    snapshot,
 };
-use guard_tests::namespace::{self, Namespace};
-use guard_tests::probe::Service;
-
-use bed::{Bpffs, OTHER, SSH, assert_open, assert_silent, ban, held, host, jails, now, snapshot};
-
-/// A cable, a service at its end, and what the enforcer is opened with.
-struct Bed {
-    bpffs: Bpffs,
-    lan: Lan,
-    _services: [Service; 2],
-}
-
-impl Bed {
-    fn new() -> Result<Self> {
-        namespace::sweep()?;
-        let lan = Lan::new()?;
-        let services = [Service::listen(&lan.host, SSH)?, Service::listen(&lan.host, OTHER)?];
-        Ok(Self { bpffs: Bpffs::new()?, lan, _services: services })
-    }
-
-    /// Opens the enforcer and lets it follow the host as it is.
-    fn open(&self, options: XdpOptions) -> Result<(Xdp, Result<(), EnforceError>)> {
-        let mut xdp = Xdp::open(options)?;
-        let followed = self.follow(&mut xdp)?;
-        Ok((xdp, followed))
-    }
-
-    fn follow(&self, xdp: &mut Xdp) -> Result<Result<(), EnforceError>> {
-        let host = host(&self.lan.host)?;
-        self.lan.host.run(|| Ok(xdp.follow(&host)))
-    }
-
-    fn uplink(&self) -> Result<u32> {
-        let host = host(&self.lan.host)?;
-        Ok(host.interfaces.iter().find(|one| one.name == UPLINK).expect("the uplink").index)
-    }
-
-    fn banned(&self) -> Result<()> {
-        assert_silent(&self.lan.outside, ATTACKER, HOST, SSH)?;
-        assert_open(&self.lan.outside, NEIGHBOUR, HOST, SSH)
-    }
-}
-
-fn of<'a>(coverage: &'a [Coverage], name: &str) -> &'a Coverage {
-    coverage.iter().find(|one| one.interface == name).expect("every interface has its coverage")
-}
 
 #[test]
 fn a_ban_cuts_off_one_source_from_the_ports_of_its_jail_until_it_is_lifted() -> Result<()> {
@@ -202,143 +153,6 @@ fn more_ends_than_an_entry_holds_are_still_told_apart() -> Result<()> {
 }
 
 #[test]
-fn a_guest_on_the_bridge_is_stopped_by_tcx() -> Result<()> {
-    let bed = Bed::new()?;
-    let guest = Namespace::new("guest")?;
-    namespace::cable((&bed.lan.host, "tap7"), (&guest, "eth0"))?;
-    for command in [
-        "link add br0 type bridge",
-        "link set tap7 master br0",
-        "link set br0 up",
-        "address add 10.4.0.254/24 dev br0",
-        "tuntap add tun9 mode tun",
-    ] {
-        bed.lan.host.ip(command)?;
-    }
-    let (banned, neighbour) = ("10.4.0.1".parse()?, "10.4.0.2".parse()?);
-    for address in [banned, neighbour] {
-        guest.ip(&format!("address add {address}/24 dev eth0"))?;
-    }
-    let (mut xdp, followed) = bed.open(bed.bpffs.options())?;
-    followed?;
-    let coverage = xdp.coverage();
-    assert_eq!(of(&coverage, "br0").means, "tcx");
-    assert_eq!(of(&coverage, "tun9").means, "tcx");
-    assert_eq!(of(&coverage, "tap7").means, "tcx");
-    assert!(of(&coverage, "tap7").reason.contains("through br0"), "{coverage:?}");
-    assert_eq!(of(&coverage, UPLINK).means, "native XDP");
-    xdp.replace(&snapshot(vec![ban(0, banned, None)]), now())?;
-    let to: std::net::IpAddr = "10.4.0.254".parse()?;
-    assert_silent(&guest, banned, to, SSH)?;
-    assert_open(&guest, neighbour, to, SSH)?;
-    drop(xdp);
-    assert_silent(&guest, banned, to, SSH)?;
-
-    // Interfaces that are gone leave nothing behind.
-    let (mut xdp, followed) = bed.open(bed.bpffs.options())?;
-    followed?;
-    assert_eq!(bed.bpffs.pinned("links")?.len(), 3);
-    bed.lan.host.ip("link del br0")?;
-    bed.lan.host.ip("link del tun9")?;
-    bed.follow(&mut xdp)??;
-    assert_eq!(of(&xdp.coverage(), "tap7").means, "native XDP", "no bridge covers it any more");
-    assert_eq!(bed.bpffs.pinned("links")?.len(), 2);
-    Ok(())
-}
-
-#[test]
-fn another_xdp_program_is_left_alone_and_named() -> Result<()> {
-    let bed = Bed::new()?;
-    let other = Bpffs::new()?;
-    let (foreign, followed) = bed.open(other.options())?;
-    followed?;
-    let id = host(&bed.lan.host)?.interfaces.iter().find_map(|one| one.xdp_program);
-    let id = id.expect("there is a program on the uplink now");
-
-    let (mut xdp, followed) = bed.open(bed.bpffs.options())?;
-    followed?;
-    let coverage = xdp.coverage();
-    assert_eq!(of(&coverage, UPLINK).means, "tcx");
-    assert!(of(&coverage, UPLINK).reason.contains(&format!("program {id}")), "{coverage:?}");
-    xdp.replace(&snapshot(vec![ban(0, ATTACKER, None)]), now())?;
-    bed.banned()?;
-    assert_eq!(host(&bed.lan.host)?.interfaces.iter().find_map(|one| one.xdp_program), Some(id));
-    // Unseen before, it keeps its place too.
-    xdp.detach()?;
-    let mut xdp = Xdp::open(bed.bpffs.options())?;
-    let mut stale = host(&bed.lan.host)?;
-    for interface in &mut stale.interfaces {
-        interface.xdp_program = None;
-    }
-    bed.lan.host.run(|| Ok(xdp.follow(&stale)?))?;
-    assert_eq!(of(&xdp.coverage(), UPLINK).means, "tcx");
-    assert!(of(&xdp.coverage(), UPLINK).reason.contains("another XDP program"));
-    drop(foreign);
-    Ok(())
-}
-
-#[test]
-fn only_packets_to_own_addresses_are_dropped_unless_all_are_meant() -> Result<()> {
-    let bed = Bed::new()?;
-    let (mut xdp, followed) = bed.open(bed.bpffs.options())?;
-    followed?;
-    xdp.replace(&snapshot(vec![ban(0, ATTACKER, None)]), now())?;
-    bed.banned()?;
-    // As if the address were a guest's: the program asks the map, not the stack.
-    xdp.follow_addresses(&Host::default())?;
-    assert_open(&bed.lan.outside, ATTACKER, HOST, SSH)?;
-    drop(xdp);
-    let options = XdpOptions { host_only: false, ..bed.bpffs.options() };
-    let mut xdp = Xdp::open(options)?;
-    assert_silent(&bed.lan.outside, ATTACKER, HOST, SSH)?;
-    bed.follow(&mut xdp)??;
-    bed.banned()
-}
-
-#[test]
-fn named_interfaces_alone_are_covered_and_a_missing_one_is_an_error() -> Result<()> {
-    let bed = Bed::new()?;
-    let far = Namespace::new("far")?;
-    namespace::cable((&bed.lan.host, "up1"), (&far, "eth0"))?;
-    let named = |names: &[&str]| XdpOptions {
-        interfaces: Interfaces::Named(names.iter().map(|name| (*name).to_owned()).collect()),
-        ..bed.bpffs.options()
-    };
-    let (mut xdp, followed) = bed.open(named(&[UPLINK, "eth9"]))?;
-    let error = followed.expect_err("eth9 is not there").to_string();
-    assert!(error.contains("eth9: there is no such interface"), "{error}");
-    assert!(!error.contains(UPLINK), "{error}");
-    let coverage = xdp.coverage();
-    assert_eq!(of(&coverage, UPLINK).means, "native XDP");
-    assert_eq!(of(&coverage, "up1").means, "none");
-    assert_eq!(of(&coverage, "eth9").means, "none");
-    xdp.replace(&snapshot(vec![ban(0, ATTACKER, None)]), now())?;
-    bed.banned()?;
-
-    // What is not chosen any more is uncovered.
-    drop(xdp);
-    let (_, followed) = bed.open(named(&["up1"]))?;
-    followed?;
-    assert_open(&bed.lan.outside, ATTACKER, HOST, SSH)
-}
-
-#[test]
-fn detaching_removes_every_trace() -> Result<()> {
-    let bed = Bed::new()?;
-    let (mut xdp, followed) = bed.open(bed.bpffs.options())?;
-    followed?;
-    xdp.replace(&snapshot(vec![ban(0, ATTACKER, None)]), now())?;
-    bed.banned()?;
-    drop(xdp);
-    assert!(guard::enforce::xdp::detach(&bed.bpffs.path())?, "something was there");
-    assert_open(&bed.lan.outside, ATTACKER, HOST, SSH)?;
-    assert_eq!(bed.bpffs.pinned("")?, Vec::<String>::new());
-    assert_eq!(host(&bed.lan.host)?.interfaces.iter().find_map(|one| one.xdp_program), None);
-    assert!(!guard::enforce::xdp::detach(&bed.bpffs.path())?, "nothing is left");
-    Ok(())
-}
-
-#[test]
 fn an_upgrade_swaps_the_program_behind_the_link() -> Result<()> {
     let bed = Bed::new()?;
     let (mut xdp, followed) = bed.open(bed.bpffs.options())?;
@@ -442,44 +256,6 @@ fn a_prefix_is_refused_by_name_and_the_rest_is_done() -> Result<()> {
         xdp.apply(&[Delta::Ban(ban(9, ATTACKER, None))], now()).expect_err("no such jail");
     assert!(unknown.to_string().contains("jail number 9"), "{unknown}");
     assert_eq!(jails().len(), 3);
-    Ok(())
-}
-
-#[test]
-fn probing_tells_what_would_be_chosen_and_touches_nothing() -> Result<()> {
-    use guard::enforce::probe::probe;
-    let bed = Bed::new()?;
-    bed.lan.host.ip("link add br0 type bridge")?;
-    let interfaces = Interfaces::Named([UPLINK, "br0", "eth9"].map(str::to_owned).to_vec());
-    let look = |bpffs: &Bpffs, interfaces: &Interfaces| -> Result<_> {
-        let host = host(&bed.lan.host)?;
-        bed.lan.host.run(|| Ok(probe(&host, interfaces, false, &bpffs.path())))
-    };
-    let found = look(&bed.bpffs, &interfaces)?;
-    assert_eq!((found.bpf.as_deref(), found.tcx), (None, Some(true)));
-    let one = |name: &str| {
-        let list = found.interfaces.iter();
-        list.clone().find(|one| one.choice.interface == name).expect("listed").clone()
-    };
-    assert_eq!(one(UPLINK).driver.as_deref(), Some("veth"));
-    assert_eq!((one(UPLINK).native_xdp, one("br0").native_xdp), (Some(true), Some(false)));
-    assert_eq!(one(UPLINK).choice.means, "native XDP");
-    assert_eq!(one("br0").choice.means, "tcx");
-    assert_eq!(one("eth9").choice.means, "none");
-    assert!(found.interfaces.iter().all(|one| !one.attached && one.other_program.is_none()));
-    assert!(!bed.bpffs.path().exists(), "nothing was made");
-    assert_eq!(host(&bed.lan.host)?.interfaces.iter().find_map(|one| one.xdp_program), None);
-
-    let (_xdp, followed) = bed.open(bed.bpffs.options())?;
-    followed?;
-    let ours = look(&bed.bpffs, &Interfaces::Auto)?;
-    assert!(ours.interfaces.iter().all(|one| one.attached && one.other_program.is_none()));
-    // From another installation it is somebody else's.
-    let theirs = look(&Bpffs::new()?, &Interfaces::Auto)?;
-    let uplink = theirs.interfaces.iter().find(|one| one.choice.interface == UPLINK);
-    let uplink = uplink.expect("listed");
-    assert!(uplink.other_program.is_some() && !uplink.attached);
-    assert_eq!(uplink.choice.means, "tcx");
     Ok(())
 }
 
