@@ -13,11 +13,11 @@ use crate::world::{Namespace, now};
 
 const MANY: u32 = 100_000;
 
-/// Addresses that are spread over all of IPv4, `first` of them not used.
+/// Addresses that are spread over all of IPv4: numbers from `first` on, mixed.
 fn spread(first: u32, count: u32) -> Vec<Ban> {
     let template = ban(0, "192.0.2.1");
     (first..first + count)
-        // Odd, so each number gives another address.
+        // The factor is odd, so each number gives another address.
         .map(|number| std::net::Ipv4Addr::from(number.wrapping_mul(2_654_435_761)))
         .map(|address| Ban { source: address.into(), ..template })
         .collect()
