@@ -1,8 +1,8 @@
 //! `cargo xtask check`: everything about the source that a machine can judge.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{packages, workspace};
 
@@ -12,26 +12,55 @@ mod sources;
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
+/// One thing that is judged, with its name.
+type Step = (&'static str, fn() -> Result<()>);
+
+/// Everything that is judged, cheapest first.
+const STEPS: &[Step] = &[
+    ("format", format),
+    ("layers, sizes, unsafe code", layers_sizes_unsafe),
+    ("lints", || clippy(&["--workspace", "--all-targets"])),
+    ("lints of the core on its own", || {
+        clippy(&["--package", "guard", "--no-default-features", "--all-targets"])
+    }),
+    ("licences and sources of the dependencies", licences),
+];
+
+/// Judges everything, also after something was found wrong.
 pub(crate) fn run(_options: &Options) -> Result<()> {
     packages::need(&[packages::BUILD])?;
-    workspace::show("format", &mut workspace::cargo(&["fmt", "--all", "--check"]))?;
-    println!("\n=== layers, sizes, unsafe code");
-    let complaints = sources::complaints(&workspace::root())?;
-    if !complaints.is_empty() {
-        bail!("{}", complaints.join("\n"));
+    let mut failed = Vec::new();
+    for (name, step) in STEPS {
+        println!("\n=== {name}");
+        if let Err(error) = step() {
+            println!("{error:#}");
+            failed.push(*name);
+        }
     }
-    workspace::show("lints", &mut clippy(&["--workspace", "--all-targets"]))?;
-    let core = ["--package", "guard", "--no-default-features", "--all-targets"];
-    workspace::show("lints of the core on its own", &mut clippy(&core))?;
-    licences()?;
+    if !failed.is_empty() {
+        bail!("not as it should be: {}", failed.join("; "));
+    }
     println!("\nAll checks passed.");
     Ok(())
 }
 
-fn clippy(what: &[&str]) -> Command {
+fn format() -> Result<()> {
+    workspace::run(&mut workspace::cargo(&["fmt", "--all", "--check"]))
+        .context("cargo fmt --all puts it right")
+}
+
+fn layers_sizes_unsafe() -> Result<()> {
+    let complaints = sources::complaints(&workspace::root())?;
+    if !complaints.is_empty() {
+        bail!("{}", complaints.join("\n"));
+    }
+    Ok(())
+}
+
+fn clippy(what: &[&str]) -> Result<()> {
     let mut command = workspace::cargo(&["clippy", "--quiet"]);
     command.args(what).args(["--", "--deny", "warnings"]);
-    command
+    workspace::run(&mut command)
 }
 
 /// Licences, sources and duplicates of the dependencies, by `deny.toml`.
@@ -47,5 +76,5 @@ fn licences() -> Result<()> {
     }
     let mut deny = workspace::cargo(&["deny", "--all-features", "--log-level", "error"]);
     deny.args(["check", "bans", "licenses", "sources"]);
-    workspace::show("licences and sources of the dependencies", &mut deny)
+    workspace::run(&mut deny)
 }
