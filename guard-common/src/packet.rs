@@ -8,6 +8,8 @@
 //! VLAN tags, [`EXTENSIONS`] IPv6 extension headers), never reads what the reader does
 //! not have, and does not decide anything: what it cannot follow is [`Unwalked`].
 
+use core::net::IpAddr;
+
 use crate::layout::{OTHER_INDEX, port_index};
 
 /// VLAN tags that are walked; a frame with more of them is not followed.
@@ -110,6 +112,20 @@ impl Address {
         match self {
             Self::V4(address) => [0, (MAPPED | u32::from_be(address) as u64).to_be()],
             Self::V6(words) => words,
+        }
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self::V4(u32::from_ne_bytes(v4.octets())),
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, e, f, g, h] = v6.segments().map(u64::from);
+                let word =
+                    |a: u64, b: u64, c: u64, d: u64| (a << 48 | b << 32 | c << 16 | d).to_be();
+                Self::V6([word(a, b, c, d), word(e, f, g, h)])
+            }
         }
     }
 }

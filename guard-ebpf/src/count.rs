@@ -18,10 +18,14 @@ pub(crate) fn exit(judgement: Judgement<*mut Ban>, length: u64) -> Verdict {
         counter.bytes += length;
     }
     if let (Verdict::Drop, Some(ban)) = (verdict, judgement.ban) {
-        // SAFETY: a field of a map element, which `Maps::ban` found not to be null.
-        unsafe { add(&raw mut (*ban).packets, 1) };
+        // SAFETY: a map element, which `Maps::ban` found not to be null.
+        let packets = unsafe { &raw mut (*ban).packets };
         // SAFETY: as above.
-        unsafe { add(&raw mut (*ban).bytes, length) };
+        let bytes = unsafe { &raw mut (*ban).bytes };
+        // SAFETY: a number in the element, aligned as its type says.
+        unsafe { add(packets, 1) };
+        // SAFETY: as above.
+        unsafe { add(bytes, length) };
     }
     verdict
 }

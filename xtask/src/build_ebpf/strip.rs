@@ -1,0 +1,26 @@
+//! Taking DWARF out of the object: the loader reads BTF, and nobody debugs in the kernel.
+
+use anyhow::Context;
+use object::build::elf::{Builder, SectionData};
+
+/// The object without its debug sections, and without the relocations that belong to them.
+pub(super) fn debug_sections(object: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut builder = Builder::read(object).context("the linker wrote no ELF")?;
+    for section in &mut builder.sections {
+        let name = section.name.to_string();
+        section.delete = name.starts_with(".debug_") || name.starts_with(".rel.debug_");
+    }
+    // LLVM keeps the names of sections among those of symbols, which the builder cannot.
+    if !builder.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
+        let names = builder.sections.add();
+        names.name = ".shstrtab".into();
+        names.sh_type = object::elf::SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+    }
+    builder.delete_orphans();
+    builder.delete_unused_versions();
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped).context("writing the object")?;
+    Ok(stripped)
+}
