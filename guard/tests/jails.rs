@@ -31,7 +31,7 @@ fn finds(jail: &Jail, line: &str) -> bool {
         daemon: None,
         jails: vec![JailId(0)],
     };
-    jail.filter.find(&entry, &mut Memory::default()).failure.is_some()
+    jail.filter.find(&entry, &mut Memory::new(100)).failure.is_some()
 }
 
 #[test]

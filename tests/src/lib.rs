@@ -7,6 +7,8 @@
 //! - [`agent`]: the agent with a configuration of its own, and the other verbs.
 //! - [`root`] and [`container`]: Debian hosts with systemd, journald and sshd;
 //!   [`installed`]: the same with guard on them.
+//! - [`packets`]: packet cases as data, and what is true while they are judged;
+//!   [`test_run`]: the eBPF programs, run on single packets by the kernel.
 //! - [`burst`]: probes at 1 kHz for measuring how fast a ban takes effect.
 //!
 //! Whatever is made here is removed when the value that stands for it is dropped, and
@@ -14,7 +16,7 @@
 //! removed by the next one ([`namespace::sweep`]). Everything that waits does so for
 //! an event and has a deadline.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod agent;
 pub mod burst;
@@ -25,5 +27,9 @@ pub mod installed;
 pub mod journal_files;
 pub mod lan;
 pub mod namespace;
+#[cfg(feature = "kernel")]
+pub mod packets;
 pub mod probe;
 pub mod root;
+#[cfg(feature = "kernel")]
+pub mod test_run;

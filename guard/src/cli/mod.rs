@@ -166,8 +166,8 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
         }
         Verb::Status(arguments) => status::status(&context, &arguments),
         Verb::Bans { what } => bans::bans(&context, &what),
-        Verb::Ban(arguments) => orders::ban(&context, arguments),
-        Verb::Unban(arguments) => orders::unban(&context, arguments),
+        Verb::Ban(arguments) => orders::ban(&context, &arguments),
+        Verb::Unban(arguments) => orders::unban(&context, &arguments),
         Verb::Probe => probe::probe(&context),
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct UnbanArguments {
     all: bool,
 }
 
-pub(super) fn ban(context: &Context, arguments: BanArguments) -> Result<(), Failure> {
+pub(super) fn ban(context: &Context, arguments: &BanArguments) -> Result<(), Failure> {
     let ban_time = match &arguments.time {
         None => None,
         Some(text) => Some(match config::ban_time(text).map_err(not_done)? {
@@ -56,7 +56,7 @@ pub(super) fn ban(context: &Context, arguments: BanArguments) -> Result<(), Fail
     tell(context, &outcome, "already banned")
 }
 
-pub(super) fn unban(context: &Context, arguments: UnbanArguments) -> Result<(), Failure> {
+pub(super) fn unban(context: &Context, arguments: &UnbanArguments) -> Result<(), Failure> {
     let request = if arguments.all {
         let sources = match arguments.words.as_slice() {
             [] => None,

@@ -53,8 +53,8 @@ pub struct Loaded {
 ///
 /// # Errors
 /// What is wrong with it, and what to write.
-pub fn ban_time(text: &str) -> Result<Option<Span>, Diagnostic> {
-    time::length("the time", &text::Text::generated(text)).map_err(|problem| *problem)
+pub fn ban_time(text: &str) -> Result<Option<Span>, Box<Diagnostic>> {
+    time::length("the time", &text::Text::generated(text))
 }
 
 /// Reads the jails below `jail-directory`, over those that come with guard. A jail with

@@ -136,7 +136,7 @@ impl Loaded {
         let mut own: HashMap<_, [u8; 16], u8> =
             HashMap::try_from(self.map_mut(names::OWN_ADDRESSES)?)?;
         for address in &world.own {
-            own.insert(guard::enforce::mapped_octets(*address), 1, 0)?;
+            own.insert(own_key(*address), 1, 0)?;
         }
         for (source, ban) in &world.bans {
             self.set_ban(*source, ban)?;
@@ -271,5 +271,13 @@ impl Loaded {
 
     fn map_mut(&mut self, name: &str) -> anyhow::Result<&mut Map> {
         self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))
+    }
+}
+
+/// Key of the own addresses' map: IPv4 as `::ffff:a.b.c.d`.
+fn own_key(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
     }
 }
