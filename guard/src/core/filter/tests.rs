@@ -24,7 +24,7 @@ fn find(filter: &Filter, line: &str) -> Finding {
         daemon: None,
         jails: vec![JailId(0)],
     };
-    filter.find(&entry, &mut Memory::default())
+    filter.find(&entry, &mut Memory::new(8_192))
 }
 
 fn host(filter: &Filter, line: &str) -> Option<String> {

@@ -25,7 +25,7 @@ fn line(host: &str, user: &'static str, flags: &str) -> Line<'static> {
 
 /// Failures of a connection's lines, one second apart.
 fn failures(lines: &[(&str, &'static str, &str)]) -> Vec<bool> {
-    let (mut memory, mut changes) = (Memory::default(), Vec::new());
+    let (mut memory, mut changes) = (Memory::new(8_192), Vec::new());
     (0..)
         .zip(lines)
         .map(|(second, (host, user, flags))| {
@@ -60,7 +60,7 @@ fn several_lines_are_one_attempt() {
 
 #[test]
 fn a_connection_is_forgotten_after_its_time_and_that_is_reported() {
-    let (mut memory, mut changes) = (Memory::default(), Vec::new());
+    let (mut memory, mut changes) = (Memory::new(8_192), Vec::new());
     memory.merge(KEY, at(1_000), &line("192.0.2.1", "a", "n"), &mut changes);
     assert!(changes[0].1.is_some());
     changes.clear();
@@ -72,7 +72,7 @@ fn a_connection_is_forgotten_after_its_time_and_that_is_reported() {
 
 #[test]
 fn a_clock_that_was_set_back_does_not_keep_connections_for_ever() {
-    let (mut memory, mut changes) = (Memory::default(), Vec::new());
+    let (mut memory, mut changes) = (Memory::new(8_192), Vec::new());
     memory.merge(KEY, at(1_000_000), &line("192.0.2.1", "a", "n"), &mut changes);
     memory.expire(at(1_000), &mut changes);
     assert!(memory.is_empty());
@@ -80,12 +80,12 @@ fn a_clock_that_was_set_back_does_not_keep_connections_for_ever() {
 
 #[test]
 fn the_oldest_make_room() {
-    let (mut memory, mut changes) = (Memory::default(), Vec::new());
-    for number in 0..=Memory::CONNECTIONS {
+    let (mut memory, mut changes) = (Memory::new(8_192), Vec::new());
+    for number in 0..=8_192 {
         let key = format!("pve sshd[{number}]:");
         memory.merge(&key, at(5), &line("192.0.2.1", "a", "n"), &mut changes);
     }
-    assert_eq!(memory.len(), Memory::CONNECTIONS);
+    assert_eq!(memory.len(), 8_192);
     let forgotten: Vec<_> = changes.iter().filter(|(_, state)| state.is_none()).collect();
     assert_eq!(forgotten, [&("pve sshd[0]:".to_owned(), None)]);
     assert!(!memory.connections.contains_key("pve sshd[0]:"));
@@ -94,7 +94,7 @@ fn the_oldest_make_room() {
 
 #[test]
 fn an_unreadable_state_is_no_state() {
-    let mut memory = Memory::default();
+    let mut memory = Memory::new(8_192);
     assert!(!memory.restore(KEY, "nonsense"));
     assert!(memory.is_empty());
 }
@@ -111,12 +111,12 @@ proptest! {
         let keys = ["k1", "k2", "k|3", "k\\4"];
         let hosts = ["", "192.0.2.1", "2001:db8::1"];
         let users = ["", "a", "b|c", "d\\"];
-        let (mut memory, mut stored) = (Memory::default(), HashMap::<String, String>::new());
+        let (mut memory, mut stored) = (Memory::new(8_192), HashMap::<String, String>::new());
         let mut other = memory.clone();
         let mut now = 0;
         for (number, (key, host, user, flags, gap)) in lines.iter().enumerate() {
             if number == restart {
-                other = Memory::default();
+                other = Memory::new(8_192);
                 for (key, state) in &stored {
                     prop_assert!(other.restore(key, state));
                 }
