@@ -133,7 +133,11 @@ fn root() -> PathBuf {
 
 /// Where builds go.
 fn target(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        // Absolute, because not every command runs where this one does.
+        Some(target) => std::path::absolute(&target).unwrap_or_else(|_| target.into()),
+        None => root.join("target"),
+    }
 }
 
 /// Runs a command to its end; its output is the user's to see.
