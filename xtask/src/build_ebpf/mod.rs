@@ -77,7 +77,11 @@ pub(crate) fn check(no_install: bool) -> anyhow::Result<()> {
         record::source_sha256(&root)? == record.source_sha256,
         "guard-ebpf or guard-common has changed since {OBJECT} was built: run cargo xtask build-ebpf"
     );
-    let tools = Tools::find_or_install(&root, no_install)?;
+    // The toolchain that built it is asked first, wherever it comes in the preference.
+    let tools = match Tools::all(&root).find(|tools| tools.identity() == record.toolchain) {
+        Some(tools) => tools,
+        None => Tools::find_or_install(&root, no_install)?,
+    };
     let built = compile::object(&root, &tools)?;
     if record.toolchain == tools.identity() {
         ensure!(
