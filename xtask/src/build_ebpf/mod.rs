@@ -77,7 +77,11 @@ pub(crate) fn check(no_install: bool) -> anyhow::Result<()> {
         record::source_sha256(&root)? == record.source_sha256,
         "guard-ebpf or guard-common has changed since {OBJECT} was built: run cargo xtask build-ebpf"
     );
-    let tools = Tools::find_or_install(&root, no_install)?;
+    // The toolchain that built it is asked first, wherever it comes in the preference.
+    let tools = match Tools::all(&root).find(|tools| tools.identity() == record.toolchain) {
+        Some(tools) => tools,
+        None => Tools::find_or_install(&root, no_install)?,
+    };
     let built = compile::object(&root, &tools)?;
     if record.toolchain == tools.identity() {
         ensure!(
@@ -133,7 +137,11 @@ fn root() -> PathBuf {
 
 /// Where builds go.
 fn target(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        // Absolute, because not every command runs where this one does.
+        Some(target) => std::path::absolute(&target).unwrap_or_else(|_| target.into()),
+        None => root.join("target"),
+    }
 }
 
 /// Runs a command to its end; its output is the user's to see.

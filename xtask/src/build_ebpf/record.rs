@@ -92,3 +92,51 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkout(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a directory");
+        for (name, content) in files {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, content).expect("a file");
+        }
+        root
+    }
+
+    fn hash_of(files: &[(&str, &str)]) -> String {
+        source_sha256(checkout(files).path()).expect("a hash")
+    }
+
+    const MAIN: (&str, &str) = ("guard-ebpf/src/main.rs", "fn main() {}");
+    const COMMON: (&str, &str) = ("guard-common/src/lib.rs", "pub mod layout;");
+
+    #[test]
+    fn the_source_hash_tells_every_change_and_nothing_else() {
+        let hash = hash_of(&[MAIN, COMMON]);
+        // The place of the checkout, what is built, and other packages do not count.
+        let built = ("guard-ebpf/target/release/guard-ebpf", "ELF");
+        let other = ("guard/src/lib.rs", "pub mod core;");
+        assert_eq!(hash, hash_of(&[COMMON, MAIN, built, other]));
+        for changed in [
+            ("guard-common/src/lib.rs", "pub mod layout; "),
+            ("guard-common/src/lab.rs", "pub mod layout;"),
+            ("guard-common/src/a/lib.rs", "pub mod layout;"),
+        ] {
+            assert_ne!(hash, hash_of(&[MAIN, changed]), "{changed:?}");
+        }
+        assert_ne!(hash, hash_of(&[MAIN, COMMON, ("guard-ebpf/Cargo.lock", "")]));
+    }
+
+    #[test]
+    fn the_committed_record_speaks_of_the_committed_object() {
+        let root = super::super::root();
+        let record = Record::read(&root).expect("the record");
+        let object = fs::read(super::super::object_path(&root)).expect("the object");
+        assert_eq!(record.object_sha256, sha256(&object));
+        assert_eq!(record.source_sha256, source_sha256(&root).expect("a hash"));
+    }
+}

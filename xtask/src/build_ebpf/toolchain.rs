@@ -68,21 +68,23 @@ pub(super) struct Identity {
 impl Tools {
     /// What is there, or what can be installed.
     pub(super) fn find_or_install(root: &Path, no_install: bool) -> anyhow::Result<Self> {
-        if let Some(tools) = Self::find(root) {
+        if let Some(tools) = Self::all(root).next() {
             return Ok(tools);
         }
         if no_install || !install::possible() {
             bail!("{}", install::advice());
         }
         install::run(root)?;
-        match Self::find(root) {
+        match Self::all(root).next() {
             Some(tools) => Ok(tools),
             None => bail!("what was installed does not fit together; {}", install::advice()),
         }
     }
 
-    fn find(root: &Path) -> Option<Self> {
-        [Compiler::nightly(), Compiler::debian()].into_iter().flatten().find_map(|compiler| {
+    /// Every one that is there, the preferred first.
+    pub(super) fn all(root: &Path) -> impl Iterator<Item = Self> {
+        [Compiler::nightly, Compiler::debian].into_iter().filter_map(move |compiler| {
+            let compiler = compiler()?;
             let linker = Linker::find(root, &compiler)?;
             Some(Self { compiler, linker })
         })
