@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use guard_tests::command;
 use guard_tests::container::{Login, USER};
 use guard_tests::deadline::wait_until;
@@ -37,13 +37,13 @@ fn from_first_failure_to_release(suite: Suite, backend: &str) -> Result<()> {
     let chosen = guarded.log()?;
     ensure!(chosen.contains(&format!("backend {backend}")), "another backend:\n{chosen}");
 
-    failed_logins_ban_their_sender(&guarded)?;
-    failed_proxmox_logins_ban_from_proxmox(&guarded)?;
-    the_user_sees_what_is_so(&guarded, backend)?;
-    the_agents_death_opens_no_door(&mut guarded)?;
-    what_is_logged_while_the_agent_is_down_counts(&guarded)?;
-    a_reboot_opens_no_door(&mut guarded)?;
-    bans_are_lifted_by_hand(&guarded)
+    failed_logins_ban_their_sender(&guarded).context("failed logins")?;
+    failed_proxmox_logins_ban_from_proxmox(&guarded).context("failed Proxmox logins")?;
+    the_user_sees_what_is_so(&guarded, backend).context("what the user sees")?;
+    the_agents_death_opens_no_door(&mut guarded).context("the agent killed")?;
+    what_is_logged_while_the_agent_is_down_counts(&guarded).context("the agent stopped")?;
+    a_reboot_opens_no_door(&mut guarded).context("a reboot")?;
+    bans_are_lifted_by_hand(&guarded).context("bans lifted by hand")
 }
 
 fn failed_logins_ban_their_sender(guarded: &Installed) -> Result<()> {
@@ -172,7 +172,11 @@ fn nobody_can_have_a_neighbour_banned(suite: Suite) -> Result<()> {
     let forge = "for i in 1 2 3 4; do logger -t pvedaemon \
                  'authentication failure; rhost=10.3.0.2 user=a msg=b'; done";
     guarded.host.exec(&["su", USER.0, "-c", forge])?;
-    guarded.guess_passwords(ATTACKER, "root from 10.3.0.2 port 22 ssh2", 2)?;
+    // An unknown user counts twice, so the second attempt is cut off halfway.
+    let planted = "root from 10.3.0.2 port 22 ssh2";
+    guarded.guess_passwords(ATTACKER, planted, 1)?;
+    let login = guarded.host.login(ATTACKER, planted, "guess")?;
+    ensure!(login != Login::Accepted, "{login:?}");
     guarded.guess_proxmox_passwords(
         ATTACKER,
         "x authentication failure; rhost=10.3.0.2 user=a",

@@ -26,6 +26,11 @@ mod disk;
 /// How long a boot and a shutdown may take on a busy machine.
 const BOOT: Duration = Duration::from_secs(90);
 
+/// Seconds that a login may take: sshd and PAM make those wait who fail.
+const LOGIN_LIMIT: &str = "15";
+/// What `timeout` ends with when it had to end its program.
+const TIMED_OUT: i32 = 124;
+
 /// A user that exists on every container, and its password.
 pub const USER: (&str, &str) = ("alice", "right-password");
 
@@ -219,8 +224,10 @@ impl Container {
     /// # Errors
     /// When ssh says something that is none of [`Login`].
     pub fn login(&self, source: IpAddr, user: &str, password: &str) -> Result<Login> {
-        let mut ssh = self.lan.outside.command("sshpass");
-        ssh.args(["-p", password, "ssh", "-F", "/dev/null", "-b", &source.to_string()]);
+        // Whoever is banned between two packets of a login would wait for ever.
+        let mut ssh = self.lan.outside.command("timeout");
+        ssh.args([LOGIN_LIMIT, "sshpass", "-p", password]);
+        ssh.args(["ssh", "-F", "/dev/null", "-b", &source.to_string()]);
         for option in [
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
@@ -239,6 +246,8 @@ impl Container {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         if output.status.success() {
             Ok(Login::Accepted)
+        } else if output.status.code() == Some(TIMED_OUT) {
+            Ok(Login::NoConnection("the host fell silent during the login".to_owned()))
         } else if said.contains("Permission denied") {
             Ok(Login::Denied)
         } else if ["timed out", "refused", "closed by", "reset by"]
