@@ -111,17 +111,7 @@ impl Diagnostic {
             Severity::Error => ("error", "1;31"),
             Severity::Warning => ("warning", "1;33"),
         };
-        let mut out = format!("{}: ", paint(code, word));
-        // Writing to a string cannot fail.
-        if let Some(place) = &self.place {
-            let _ = write!(out, "{}:{}:{}: ", place.file.display(), place.line, place.column);
-        } else if let Some(file) = &self.file {
-            let _ = write!(out, "{}: ", file.display());
-        }
-        if let Some(jail) = &self.jail {
-            let _ = write!(out, "[{jail}] ");
-        }
-        out.push_str(&visible(&self.message));
+        let mut out = format!("{}: {}", paint(code, word), self.headline());
         if let Some(place) = &self.place {
             let number = place.line.to_string();
             let before: String = place.source.chars().take(place.column - 1).collect();
@@ -136,6 +126,29 @@ impl Diagnostic {
         if let Some(help) = &self.help {
             let _ = write!(out, "\n {} {}", paint("1;36", "help:"), visible(help));
         }
+        out
+    }
+
+    /// The form for a log: place, message and help on one line, without the severity.
+    pub fn line(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{} ({})", self.headline(), visible(help)),
+            None => self.headline(),
+        }
+    }
+
+    fn headline(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        if let Some(place) = &self.place {
+            let _ = write!(out, "{}:{}:{}: ", place.file.display(), place.line, place.column);
+        } else if let Some(file) = &self.file {
+            let _ = write!(out, "{}: ", file.display());
+        }
+        if let Some(jail) = &self.jail {
+            let _ = write!(out, "[{jail}] ");
+        }
+        out.push_str(&visible(&self.message));
         out
     }
 }

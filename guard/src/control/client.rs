@@ -14,13 +14,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("the agent is not running (no answer at {0}); start it with `systemctl start guard`")]
+    #[error("the agent is not running (no answer at {}); start it with `systemctl start guard`", .0.display())]
     NotRunning(PathBuf),
     /// The socket is there, but not for this user.
-    #[error("not allowed to talk to the agent at {0}: be root or in the group guard")]
+    #[error("not allowed to talk to the agent at {}: be root or in the group guard", .0.display())]
     NotAllowed(PathBuf),
     /// The conversation broke off.
-    #[error("talking to the agent at {path}: {cause}")]
+    #[error("talking to the agent at {}: {cause}", path.display())]
     Broken {
         /// The socket.
         path: PathBuf,

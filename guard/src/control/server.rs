@@ -47,7 +47,7 @@ pub struct Server {
 
 /// Why the socket cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error("making the control socket {path}: {cause}")]
+#[error("making the control socket {}: {cause}", path.display())]
 pub struct ServerError {
     path: PathBuf,
     cause: io::Error,

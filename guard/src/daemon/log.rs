@@ -24,13 +24,24 @@ use tracing_subscriber::registry::Registry;
 
 use crate::config::agent::LogTarget;
 
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+#[error("opening the log {}: {cause}; `log` in guard.toml names the file, or \"journal\"", path.display())]
+pub struct LogError {
+    path: PathBuf,
+    cause: io::Error,
+}
+
 /// Sends all `tracing` events to where the configuration says from now on.
 ///
 /// # Errors
 /// When the file cannot be opened.
-pub fn start(target: &LogTarget, level: Level) -> io::Result<()> {
+pub fn start(target: &LogTarget, level: Level) -> Result<(), LogError> {
     let sink = match target {
-        LogTarget::File(path) => Sink::File(Mutex::new(LogFile::open(path)?)),
+        LogTarget::File(path) => {
+            let failed = |cause| LogError { path: path.clone(), cause };
+            Sink::File(Mutex::new(LogFile::open(path).map_err(failed)?))
+        }
         LogTarget::Journal => Sink::Journal,
     };
     let subscriber = Registry::default().with(Log { sink, level });

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, sleep, timeout};
 
 use crate::config::agent::Settings;
-use crate::config::{self, Loaded, Severity};
+use crate::config::{self, Diagnostic, Loaded, Severity};
 use crate::control::protocol::Response;
 use crate::control::server::{Bounds, Server};
 use crate::core::effects::Effects;
@@ -71,9 +71,10 @@ pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
     })?;
     tracing::info!(target: "fail2ban.server", "guard {} starts", env!("CARGO_PKG_VERSION"));
     for problem in &loaded.diagnostics.0 {
+        let line = problem.line();
         match problem.severity {
-            Severity::Error => tracing::error!(target: "fail2ban.configreader", "{problem}"),
-            Severity::Warning => tracing::warn!(target: "fail2ban.configreader", "{problem}"),
+            Severity::Error => tracing::error!(target: "fail2ban.configreader", "{line}"),
+            Severity::Warning => tracing::warn!(target: "fail2ban.configreader", "{line}"),
         }
     }
     tokio::runtime::Builder::new_current_thread()
@@ -130,7 +131,7 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     let counters = Arc::new(Counters::default());
     let background = Background {
         backend_reason,
-        problems: loaded.diagnostics.errors().map(ToString::to_string).collect(),
+        problems: loaded.diagnostics.errors().map(Diagnostic::line).collect(),
         journal: Arc::clone(&counters),
     };
     let subscriptions: Vec<(JailId, JournalMatch)> =
