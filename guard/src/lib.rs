@@ -18,7 +18,7 @@
 //! # Layers
 //!
 //! `core` → `config` → {`source`, `store`, `enforce`, `control`, `host`} (these never
-//! import each other) → {`daemon`, `cli`} → the binary. `cargo xtask check` checks it.
+//! import each other) → `daemon` → `cli` → the binary. `cargo xtask check` checks it.
 
 #![deny(unsafe_code)]
 

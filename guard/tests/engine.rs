@@ -139,6 +139,25 @@ fn failures_read_late_ban_only_as_long_as_the_ban_would_still_last() {
 }
 
 #[test]
+fn what_was_logged_before_an_unban_and_read_after_it_does_not_count() {
+    for sources in [Some(vec![source(1)]), None] {
+        let (mut engine, _) = engine(Stored::default(), at(0));
+        let everybody = sources.is_none();
+        engine.handle(at(10), Input::Manual(Manual::Unban { jail: None, sources }));
+        let three = |n, time| vec![entry(n, 0, time), entry(n, 0, time), entry(n, 0, time)];
+        let effects = engine.handle(at(11), batch(three(1, 10), 1, 10));
+        assert!(bans(&engine).is_empty());
+        assert!(effects.report.iter().all(|r| matches!(r, Report::Ignored { .. })));
+        engine.handle(at(11), batch(three(2, 10), 2, 10));
+        assert_eq!(bans(&engine).len(), usize::from(!everybody), "the neighbour");
+        let effects = engine.handle(at(12), batch(three(1, 11), 3, 11));
+        assert!(bans(&engine).contains_key(&(0, source(1))), "what comes later counts");
+        let over = |change: &Change| matches!(change, Change::Pardon { until: None, .. });
+        assert!(effects.persist.iter().any(over), "and the pardon is not kept");
+    }
+}
+
+#[test]
 fn a_full_ledger_refuses_loudly() {
     let limits = Limits { bans: 1, ..LIMITS };
     let none = (AllowList::default(), HostAddresses::default());
@@ -214,6 +233,7 @@ fn inputs(steps: &[Step]) -> Vec<(i64, Input)> {
 struct Model {
     failures: BTreeMap<(u16, u8), Vec<i64>>,
     bans: BTreeMap<(u16, Prefix), Option<i64>>,
+    pardons: BTreeMap<u8, i64>,
 }
 
 impl Model {
@@ -222,6 +242,9 @@ impl Model {
         match step {
             Step::Fail(failures, _) => {
                 for &(n, jail) in failures {
+                    if self.pardons.get(&n) == Some(&now) {
+                        continue;
+                    }
                     let times = self.failures.entry((jail, n)).or_default();
                     times.push(now);
                     times.retain(|&time| time >= now - FIND_TIME);
@@ -236,6 +259,7 @@ impl Model {
                 self.failures.remove(&(*jail, *n));
             }
             Step::Unban(n, _) => {
+                self.pardons.insert(*n, now);
                 for jail in 0..2 {
                     self.bans.remove(&(jail, source(*n)));
                     self.failures.remove(&(jail, *n));
@@ -251,6 +275,7 @@ impl Model {
 struct ModelStore {
     bans: BTreeMap<(u16, Prefix), Ban>,
     failures: Vec<Failure>,
+    pardons: BTreeMap<(u16, Option<Prefix>), Timestamp>,
     position: Option<usize>,
 }
 
@@ -272,6 +297,12 @@ impl ModelStore {
                 Change::Position(position) => {
                     self.position = position.place.parse().ok();
                 }
+                Change::Pardon { jail, source, until } => {
+                    match until {
+                        Some(until) => self.pardons.insert((jail.0, source), until),
+                        None => self.pardons.remove(&(jail.0, source)),
+                    };
+                }
                 Change::Correlate { .. } => {}
             }
         }
@@ -282,6 +313,11 @@ impl ModelStore {
             bans: self.bans.values().copied().collect(),
             failures: self.failures.clone(),
             correlations: Vec::new(),
+            pardons: self
+                .pardons
+                .iter()
+                .map(|(&(jail, source), &until)| (JailId(jail), source, until))
+                .collect(),
         }
     }
 }

@@ -20,10 +20,10 @@ pub(super) fn unban(
 ) -> Result<Outcome, Failure> {
     let not_done = |error: &dyn std::fmt::Display| Failure::NotDone(error.to_string());
     let mut store = Store::open_existing(&settings.store()).map_err(|e| not_done(&e))?;
-    let changed = store.unban(jail, sources).map_err(|e| not_done(&e))?;
+    let now = run::now();
+    let changed = store.unban(jail, sources, now.wall).map_err(|e| not_done(&e))?;
     let jails = config::jails(settings).jails;
     let Recalled { stored, .. } = stored::recall(&mut store, &jails).map_err(|e| not_done(&e))?;
-    let now = run::now();
     let (engine, _) = Engine::restore(
         jails,
         settings.allow.clone(),

@@ -54,6 +54,15 @@ pub enum Change {
         /// The source.
         source: Prefix,
     },
+    /// Failures that were logged until then do not count, or do again.
+    Pardon {
+        /// The jail.
+        jail: JailId,
+        /// Whose; `None` is everybody's.
+        source: Option<Prefix>,
+        /// Until when; `None` ends the pardon.
+        until: Option<Timestamp>,
+    },
     /// What a filter remembers of one connection, or that it forgets it.
     Correlate {
         /// The jail.

@@ -4,19 +4,23 @@
 //! in [`Effects::persist`] is enough to build an equal engine again with
 //! [`Engine::restore`]; everything an attacker can make grow is bounded by [`Limits`].
 
+mod orders;
+
+use std::collections::HashMap;
+
 use crate::core::addr::Prefix;
 use crate::core::allow::{AllowList, Cleared, Gate};
 use crate::core::delta::{Ban, Delta, JailPorts, Snapshot};
-use crate::core::effects::{Change, Effects, Outcome, Report};
+use crate::core::effects::{Change, Effects, Report};
 use crate::core::entry::{Batch, Entry};
 use crate::core::failure::Failure;
 use crate::core::filter::Memory;
 use crate::core::host::HostAddresses;
-use crate::core::input::{Input, Manual};
+use crate::core::input::Input;
 use crate::core::jail::{Jail, JailId};
 use crate::core::ledger::{Entered, Ledger};
-use crate::core::reason::Reason;
-use crate::core::time::{Span, Timestamp};
+use crate::core::reason::{Allowed, Reason};
+use crate::core::time::Timestamp;
 use crate::core::window::{Counted, Windows};
 
 /// Bounds on what an attacker can make grow.
@@ -37,6 +41,16 @@ struct Cell {
     memory: Memory,
     windows: Windows,
     evicted: u64,
+    /// Whose failures until when do not count, because they were let in again since;
+    /// `None` is everybody. Kept until the source was read that far.
+    pardons: HashMap<Option<Prefix>, Timestamp>,
+}
+
+impl Cell {
+    fn pardons(&self, failure: &Failure) -> bool {
+        let covers = |whom| self.pardons.get(&whom).is_some_and(|&until| failure.time <= until);
+        !self.pardons.is_empty() && (covers(Some(failure.source)) || covers(None))
+    }
 }
 
 /// Everything that guard knows and decides.
@@ -60,6 +74,8 @@ pub struct Stored {
     pub failures: Vec<Failure>,
     /// What filters remembered: jail, connection, state.
     pub correlations: Vec<(JailId, String, String)>,
+    /// Whose failures until when do not count; `None` is everybody.
+    pub pardons: Vec<(JailId, Option<Prefix>, Timestamp)>,
 }
 
 /// A jail in figures.
@@ -90,6 +106,7 @@ impl Engine {
                 memory: Memory::new(limits.connections),
                 windows: Windows::new(jail.find_time, jail.max_retry, limits.tracked_sources),
                 evicted: 0,
+                pardons: HashMap::new(),
                 jail,
             })
             .collect();
@@ -105,6 +122,9 @@ impl Engine {
         for (jail, key, state) in stored.correlations {
             // What cannot be read any more is as good as forgotten.
             let _ = engine.cells[jail.index()].memory.restore(&key, &state);
+        }
+        for (jail, source, until) in stored.pardons {
+            engine.cells[jail.index()].pardons.insert(source, until);
         }
         let effects = engine.finish(effects);
         (engine, effects)
@@ -214,11 +234,13 @@ impl Engine {
                 self.look(now, jail, entry, effects);
             }
         }
-        for (index, cell) in (0..).zip(&mut self.cells) {
+        for (jail, cell) in (0..).map(JailId).zip(&mut self.cells) {
             let horizon = batch.position.time - cell.jail.find_time;
             while let Some(source) = cell.windows.expire_one(horizon) {
-                let jail = JailId(index);
                 effects.persist.push(Change::Forget { jail, source, before: None });
+            }
+            for (source, _) in cell.pardons.extract_if(|_, until| *until < batch.position.time) {
+                effects.persist.push(Change::Pardon { jail, source, until: None });
             }
         }
         effects.persist.push(Change::Position(batch.position));
@@ -250,6 +272,10 @@ impl Engine {
             }
         };
         let cell = &mut self.cells[jail.index()];
+        if cell.pardons(&failure) {
+            effects.report.push(Report::Ignored { failure, allowed: Allowed::Pardoned });
+            return;
+        }
         let counted = cell.windows.count(source, failure.time);
         effects.persist.push(Change::Count(failure.clone()));
         effects.report.push(Report::Found(failure));
@@ -301,86 +327,6 @@ impl Engine {
         effects.enforce.push(Delta::Ban(ban));
         effects.report.push(report);
         true
-    }
-
-    fn obey(&mut self, now: Timestamp, manual: Manual, effects: &mut Effects) -> Outcome {
-        match manual {
-            Manual::Ban { jail, sources, ban_time, force } => {
-                let ban_time = ban_time.unwrap_or(self.cells[jail.index()].jail.ban_time);
-                self.ban_by_hand(now, jail, sources, ban_time, force, effects)
-            }
-            Manual::Unban { jail, sources } => self.unban_by_hand(jail, sources, effects),
-        }
-    }
-
-    fn ban_by_hand(
-        &mut self,
-        now: Timestamp,
-        jail: JailId,
-        sources: Vec<Prefix>,
-        ban_time: Option<Span>,
-        force: bool,
-        effects: &mut Effects,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
-        for source in sources {
-            let gate = self.gate(jail);
-            let cleared = match (force, gate.clear(source)) {
-                (_, Ok(cleared)) => cleared,
-                (true, Err(_)) => gate.force(source),
-                (false, Err(allowed)) => {
-                    outcome.refused.push((source, allowed));
-                    continue;
-                }
-            };
-            let reason = Reason::Manual { forced: cleared.forced() };
-            let until = ban_time.map(|span| now + span);
-            if self.ban(jail, cleared, now, until, reason, effects) {
-                if self.cells[jail.index()].windows.forget(&source) {
-                    effects.persist.push(Change::Forget { jail, source, before: None });
-                }
-                outcome.changed += 1;
-            } else {
-                outcome.unchanged.push(source);
-            }
-        }
-        outcome
-    }
-
-    fn unban_by_hand(
-        &mut self,
-        jail: Option<JailId>,
-        sources: Option<Vec<Prefix>>,
-        effects: &mut Effects,
-    ) -> Outcome {
-        let jails: Vec<JailId> = match jail {
-            Some(jail) => vec![jail],
-            None => self.jails().map(|(id, _)| id).collect(),
-        };
-        let sources = sources.unwrap_or_else(|| {
-            let mut all: Vec<Prefix> = self.ledger.iter().map(|ban| ban.source).collect();
-            all.sort_unstable();
-            all.dedup();
-            all
-        });
-        let mut outcome = Outcome::default();
-        for source in sources {
-            let before = outcome.changed;
-            for &jail in &jails {
-                // Whoever is let in again starts with a clean slate.
-                if self.cells[jail.index()].windows.forget(&source) {
-                    effects.persist.push(Change::Forget { jail, source, before: None });
-                }
-                if self.ledger.unban(jail, source) {
-                    ended(jail, source, effects);
-                    outcome.changed += 1;
-                }
-            }
-            if outcome.changed == before {
-                outcome.unchanged.push(source);
-            }
-        }
-        outcome
     }
 
     /// Takes note of the host's addresses and lifts bans that they forbid.

@@ -54,6 +54,8 @@ pub enum Allowed {
         /// Which.
         address: Prefix,
     },
+    /// It was let in again (`guardctl unban`) after it failed.
+    Pardoned,
     /// Listed in `ignoreip` of the jail, or in `allow` of `guard.toml`.
     Listed {
         /// The entry of the list.
@@ -67,6 +69,7 @@ impl fmt::Display for Allowed {
             Self::Special { range } => write!(f, "{range} is never a remote source"),
             Self::Own { address } => write!(f, "{address} is this host's own address"),
             Self::Gateway { address } => write!(f, "{address} is this host's gateway"),
+            Self::Pardoned => f.write_str("it was let in again since"),
             Self::Listed { entry } => write!(f, "{entry} is on the allow-list (ignoreip)"),
         }
     }

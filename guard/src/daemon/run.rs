@@ -110,6 +110,8 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     );
     let Effects { persist, report: reports, .. } = effects;
     store.persist(&persist, &names).map_err(broken)?;
+    // Those of jails that are not started.
+    store.expire(now().wall).map_err(broken)?;
 
     let (mut enforcer, backend_reason) = backend::choose(settings).map_err(broken)?;
     let (kind, snapshot) = (enforcer.name(), engine.snapshot());

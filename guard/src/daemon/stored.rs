@@ -26,7 +26,8 @@ pub struct Recalled {
 /// # Errors
 /// When the store cannot be read.
 pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError> {
-    let store::Stored { bans, failures, correlations, positions, totals } = store.load()?;
+    let store::Stored { bans, failures, correlations, pardons, positions, totals } =
+        store.load()?;
     let ids: HashMap<&JailName, JailId> =
         jails.iter().map(|jail| &jail.name).zip((0..).map(JailId)).collect();
     let id = |name: &JailName| ids.get(name).copied();
@@ -53,6 +54,10 @@ pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError>
             correlations: correlations
                 .into_iter()
                 .filter_map(|found| Some((id(&found.jail)?, found.key, found.state)))
+                .collect(),
+            pardons: pardons
+                .into_iter()
+                .filter_map(|found| Some((id(&found.jail)?, found.source, found.until)))
                 .collect(),
         },
         totals: by_jail,

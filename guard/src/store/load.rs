@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use rusqlite::Row;
 
-use super::{Store, StoreError, Stored, StoredBan, StoredCorrelation, StoredFailure, Totals};
+use super::{
+    Store, StoreError, Stored, StoredBan, StoredCorrelation, StoredFailure, StoredPardon, Totals,
+};
 use crate::core::addr::Prefix;
 use crate::core::entry::Position;
 use crate::core::jail::JailName;
@@ -29,6 +31,7 @@ impl Store {
             bans: bans(&snapshot, &names).map_err(failed)?,
             failures: failures(&snapshot, &names).map_err(failed)?,
             correlations: correlations(&snapshot, &names).map_err(failed)?,
+            pardons: pardons(&snapshot, &names).map_err(failed)?,
             positions: positions(&snapshot).map_err(failed)?,
             totals,
         };
@@ -104,6 +107,22 @@ fn correlations(
     let mut statement = connection.prepare("SELECT jail, key, state FROM correlation")?;
     let rows = statement.query_map([], |row| {
         Ok(StoredCorrelation { jail: jail(row, names)?, key: row.get(1)?, state: row.get(2)? })
+    })?;
+    rows.collect()
+}
+
+fn pardons(
+    connection: &rusqlite::Connection,
+    names: &Names,
+) -> rusqlite::Result<Vec<StoredPardon>> {
+    let mut statement = connection.prepare("SELECT jail, source, until FROM pardon")?;
+    let rows = statement.query_map([], |row| {
+        let everybody = row.get_ref(1)?.as_blob()?.is_empty();
+        Ok(StoredPardon {
+            jail: jail(row, names)?,
+            source: if everybody { None } else { Some(source(row)?) },
+            until: Timestamp::from_micros(row.get(2)?),
+        })
     })?;
     rows.collect()
 }

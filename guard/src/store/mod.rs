@@ -89,6 +89,8 @@ pub struct Stored {
     pub failures: Vec<StoredFailure>,
     /// What filters remember of connections.
     pub correlations: Vec<StoredCorrelation>,
+    /// Whose failures until when do not count.
+    pub pardons: Vec<StoredPardon>,
     /// Where each source was read up to.
     pub positions: Vec<Position>,
     /// Totals of each jail that ever counted.
@@ -132,6 +134,17 @@ pub struct StoredCorrelation {
     pub key: String,
     /// The state in the filter's own encoding.
     pub state: String,
+}
+
+/// Failures that do not count, because their source was let in again since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPardon {
+    /// The jail.
+    pub jail: JailName,
+    /// Whose; `None` is everybody's.
+    pub source: Option<Prefix>,
+    /// Logged until then.
+    pub until: Timestamp,
 }
 
 /// Sums over a jail's whole life. Fail2Ban's "Total failed" and "Total banned" begin

@@ -59,8 +59,8 @@ impl Store {
     }
 
     /// Ends bans while no agent runs: of one jail or of all, of these sources or of
-    /// everybody. The failures that were counted against them are forgotten too. Gives
-    /// how many bans there were.
+    /// everybody. The failures that were counted against them are forgotten too, and those
+    /// that were logged until `now` will not count. Gives how many bans there were.
     ///
     /// # Errors
     /// [`StoreError::Held`] when an agent runs; otherwise as [`Store::persist`].
@@ -68,6 +68,7 @@ impl Store {
         &mut self,
         jail: Option<&JailName>,
         sources: Option<&[Prefix]>,
+        now: Timestamp,
     ) -> Result<usize, StoreError> {
         let _lock = match self.lock {
             Some(_) => None,
@@ -101,6 +102,18 @@ impl Store {
                     }
                 }
             }
+            let mut pardon = transaction.prepare(
+                "INSERT OR REPLACE INTO pardon (jail, source, until) \
+                 SELECT id, ?2, ?3 FROM jail WHERE ?1 IS NULL OR name = ?1",
+            )?;
+            let pardoned = match sources {
+                None => vec![Vec::new()],
+                Some(sources) => sources.iter().map(encoded).collect(),
+            };
+            for source in pardoned {
+                pardon.execute(params![jail, source, now.micros()])?;
+            }
+            drop(pardon);
             transaction.commit()?;
             Ok(ended)
         };
@@ -193,6 +206,9 @@ impl Writer<'_> {
                         params![jail, encoded(source)],
                     )?;
                 }
+                Change::Pardon { jail, source, until } => {
+                    self.pardon(*jail, source.as_ref(), *until)?;
+                }
                 Change::Correlate { jail, key, state } => {
                     self.correlate(*jail, key, state.as_deref())?;
                 }
@@ -252,6 +268,25 @@ impl Writer<'_> {
             ),
             None => self.execute(
                 "DELETE FROM failure WHERE jail = ?1 AND source = ?2",
+                params![jail, source],
+            ),
+        }
+    }
+
+    fn pardon(
+        &mut self,
+        jail: JailId,
+        source: Option<&Prefix>,
+        until: Option<Timestamp>,
+    ) -> Result<(), Failed> {
+        let (jail, source) = (self.row(jail)?, source.map(encoded).unwrap_or_default());
+        match until {
+            Some(until) => self.execute(
+                "INSERT OR REPLACE INTO pardon (jail, source, until) VALUES (?1, ?2, ?3)",
+                params![jail, source, until.micros()],
+            ),
+            None => self.execute(
+                "DELETE FROM pardon WHERE jail = ?1 AND source = ?2",
                 params![jail, source],
             ),
         }

@@ -12,6 +12,7 @@ const APPLICATION_ID: i64 = 0x6775_7264;
 /// What leads from format n to format n + 1. `PRAGMA user_version` is the format.
 ///
 /// - A source is one blob: 4 or 16 octets of the address, then the prefix length.
+/// - A pardon's source is an empty blob when it is for everybody.
 /// - Times are microseconds since the epoch.
 /// - A reason is JSON, because it grows with the reasons that there are.
 const MIGRATIONS: &[&str] = &["
@@ -42,6 +43,12 @@ const MIGRATIONS: &[&str] = &["
         key TEXT NOT NULL,
         state TEXT NOT NULL,
         PRIMARY KEY (jail, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE pardon (
+        jail INTEGER NOT NULL REFERENCES jail (id),
+        source BLOB NOT NULL,
+        until INTEGER NOT NULL,
+        PRIMARY KEY (jail, source)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE position (
         source TEXT NOT NULL PRIMARY KEY,

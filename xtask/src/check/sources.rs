@@ -22,7 +22,8 @@ const LAYERS: &[&[&str]] = &[
     &["core"],
     &["config"],
     &["source", "store", "enforce", "control", "host", "metrics", "share"],
-    &["daemon", "cli"],
+    &["daemon"],
+    &["cli"],
 ];
 
 /// Where the kernel is met.

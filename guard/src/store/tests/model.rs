@@ -11,6 +11,7 @@ pub(super) struct Model {
     bans: BTreeMap<(JailName, Prefix), (Timestamp, Option<Timestamp>, Reason)>,
     failures: Vec<(JailName, Prefix, Timestamp, Option<String>)>,
     correlations: BTreeMap<(JailName, String), String>,
+    pardons: BTreeMap<(JailName, Option<Prefix>), Timestamp>,
     positions: BTreeMap<String, (String, Timestamp)>,
     totals: BTreeMap<JailName, (u64, u64)>,
 }
@@ -44,6 +45,12 @@ impl Model {
                 Change::Correlate { jail, key, state: None } => {
                     self.correlations.remove(&(name(&jail), key));
                 }
+                Change::Pardon { jail, source, until: Some(until) } => {
+                    self.pardons.insert((name(&jail), source), until);
+                }
+                Change::Pardon { jail, source, until: None } => {
+                    self.pardons.remove(&(name(&jail), source));
+                }
                 Change::Position(Position { source, place, time }) => {
                     self.positions.insert(source, (place, time));
                 }
@@ -64,6 +71,11 @@ impl From<Stored> for Model {
                 .correlations
                 .into_iter()
                 .map(|correlation| ((correlation.jail, correlation.key), correlation.state))
+                .collect(),
+            pardons: stored
+                .pardons
+                .into_iter()
+                .map(|pardon| ((pardon.jail, pardon.source), pardon.until))
                 .collect(),
             positions: stored
                 .positions
@@ -105,6 +117,8 @@ fn change() -> impl Strategy<Value = Change> {
         }),
     ];
     prop_oneof![
+        (jail(), prop::option::of(source()), prop::option::of(time()))
+            .prop_map(|(jail, source, until)| Change::Pardon { jail, source, until }),
         (jail(), source(), time(), prop::option::of(key())).prop_map(
             |(jail, source, time, user)| Change::Count(Failure { jail, source, time, user })
         ),
