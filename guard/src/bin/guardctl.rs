@@ -1,5 +1,7 @@
 //! The one binary: agent and command line.
 
+#![forbid(unsafe_code)]
+
 fn main() -> std::process::ExitCode {
     guard::cli::main()
 }
