@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{packages, workspace};
+use crate::{build_ebpf, packages, workspace};
 
 mod sources;
 
@@ -24,6 +24,8 @@ const STEPS: &[Step] = &[
         clippy(&["--package", "guard", "--no-default-features", "--all-targets"])
     }),
     ("licences and sources of the dependencies", licences),
+    ("the eBPF program's format and lints", || build_ebpf::lint(false)),
+    ("the committed eBPF object is what its source builds to", || build_ebpf::check(false)),
 ];
 
 /// Judges everything, also after something was found wrong.
