@@ -1,0 +1,170 @@
+//! The engine: scenarios here, random timelines in [`timelines`].
+
+mod timelines;
+
+use std::collections::BTreeMap;
+
+use guard::core::addr::Prefix;
+use guard::core::allow::AllowList;
+use guard::core::delta::{Ban, Delta};
+use guard::core::effects::{Change, Effects, Report};
+use guard::core::engine::{Engine, Limits, Stored};
+use guard::core::entry::{Batch, Entry, Position};
+use guard::core::filter::{self, Filter, FilterText};
+use guard::core::host::HostAddresses;
+use guard::core::input::{Input, Manual};
+use guard::core::jail::{Jail, JailId, JailName, JournalMatch};
+use guard::core::ports::{Ports, Protocols};
+use guard::core::reason::Reason;
+use guard::core::time::{Span, Timestamp};
+
+const FIND_TIME: i64 = 60;
+const BAN_TIME: i64 = 100;
+const MAX_RETRY: u32 = 3;
+const LIMITS: Limits = Limits { tracked_sources: 1_000, bans: 1_000, connections: 100 };
+
+fn jails() -> Vec<Jail> {
+    let text = FilterText {
+        name: "test".to_owned(),
+        failregex: vec!["^failed from <ADDR>$".to_owned()],
+        ..FilterText::default()
+    };
+    let filter = Filter::compile(&text, filter::Limits::default()).expect("a filter");
+    let jail = |name: &str, port: u16| Jail {
+        name: JailName::new(name).expect("a name"),
+        ports: Ports::new(Protocols::Tcp, [port..=port]),
+        max_retry: MAX_RETRY,
+        find_time: Span::from_seconds(FIND_TIME),
+        ban_time: Some(Span::from_seconds(BAN_TIME)),
+        allow: AllowList::default(),
+        filter: filter.clone(),
+        journal_match: JournalMatch::default(),
+    };
+    vec![jail("sshd", 22), jail("proxmox", 8006)]
+}
+
+fn source(n: u8) -> Prefix {
+    Prefix::from(std::net::Ipv4Addr::new(192, 0, 2, n))
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(seconds)
+}
+
+fn engine(stored: Stored, now: Timestamp) -> (Engine, Effects) {
+    let allow: AllowList = [source(9)].into_iter().collect();
+    let host = HostAddresses { own: vec![source(8).address()], gateways: Vec::new() };
+    Engine::restore(jails(), allow, LIMITS, host, stored, now)
+}
+
+fn entry(n: u8, jail: u16, time: i64) -> Entry {
+    let line = format!("failed from {}", source(n));
+    Entry { time: at(time), line, message_start: 0, daemon: None, jails: vec![JailId(jail)] }
+}
+
+fn batch(entries: Vec<Entry>, number: usize, time: i64) -> Input {
+    let position =
+        Position { source: "journal".to_owned(), place: number.to_string(), time: at(time) };
+    Input::Entries(Batch { entries, position })
+}
+
+fn bans(engine: &Engine) -> BTreeMap<(u16, Prefix), Option<i64>> {
+    let end = |ban: &Ban| ban.until.map(Timestamp::seconds);
+    engine.bans().map(|ban| ((ban.jail.0, ban.source), end(&ban))).collect()
+}
+
+#[test]
+fn the_third_failure_bans_and_the_neighbour_stays_free() {
+    let (mut engine, _) = engine(Stored::default(), at(0));
+    let entries = vec![entry(1, 0, 1), entry(2, 0, 1), entry(1, 0, 2), entry(1, 0, 3)];
+    let effects = engine.handle(at(4), batch(entries, 1, 3));
+    assert_eq!(bans(&engine), BTreeMap::from([((0, source(1)), Some(3 + BAN_TIME))]));
+    let reason = Reason::Failures { count: 3, within: Span::from_seconds(2) };
+    let until = Some(at(3 + BAN_TIME));
+    let ban = Ban { jail: JailId(0), source: source(1), since: at(3), until, reason };
+    assert_eq!(effects.enforce, [Delta::Ban(ban)]);
+    assert_eq!(effects.report.last(), Some(&Report::Banned(ban)));
+    assert!(effects.persist.contains(&Change::Ban(ban)));
+    assert_eq!(effects.wake_at, until);
+
+    let effects = engine.handle(at(3 + BAN_TIME), Input::Tick);
+    let unban = Delta::Unban { jail: JailId(0), source: source(1) };
+    assert_eq!(effects.enforce, [unban]);
+    assert!(bans(&engine).is_empty());
+}
+
+#[test]
+fn nobody_on_an_allow_list_is_banned_but_by_force() {
+    for n in [8, 9] {
+        let (mut engine, _) = engine(Stored::default(), at(0));
+        let effects = engine.handle(at(9), batch((0..9).map(|t| entry(n, 0, t)).collect(), 1, 9));
+        assert!(effects.enforce.is_empty());
+        assert_eq!(effects.report.len(), 9);
+        assert!(effects.report.iter().all(|r| matches!(r, Report::Ignored { .. })));
+        let by_hand = |force| {
+            let sources = vec![source(n), source(1)];
+            Input::Manual(Manual::Ban { jail: JailId(0), sources, ban_time: None, force })
+        };
+        let outcome = engine.handle(at(9), by_hand(false)).outcome.expect("an outcome");
+        assert_eq!((outcome.changed, outcome.refused.len()), (1, 1));
+        let outcome = engine.handle(at(9), by_hand(true)).outcome.expect("an outcome");
+        assert_eq!((outcome.changed, outcome.refused.len()), (1, 0));
+        assert_eq!(outcome.unchanged, [source(1)]);
+    }
+}
+
+#[test]
+fn an_address_that_becomes_the_hosts_own_is_let_in_again() {
+    let (mut engine, _) = engine(Stored::default(), at(0));
+    let sources = vec![source(1), source(2)];
+    let ban = Manual::Ban { jail: JailId(1), sources, ban_time: Some(None), force: false };
+    engine.handle(at(1), Input::Manual(ban));
+    let own = vec![source(1).address()];
+    let host = HostAddresses { own, gateways: Vec::new() };
+    let effects = engine.handle(at(2), Input::HostAddresses(host));
+    assert_eq!(effects.enforce, [Delta::Unban { jail: JailId(1), source: source(1) }]);
+    assert_eq!(bans(&engine), BTreeMap::from([((1, source(2)), None)]));
+}
+
+#[test]
+fn failures_read_late_ban_only_as_long_as_the_ban_would_still_last() {
+    let three = || vec![entry(1, 0, 1), entry(1, 0, 2), entry(1, 0, 3)];
+    let (mut late, _) = engine(Stored::default(), at(0));
+    late.handle(at(3 + BAN_TIME - 1), batch(three(), 1, 3));
+    assert_eq!(bans(&late), BTreeMap::from([((0, source(1)), Some(3 + BAN_TIME))]));
+    let (mut too_late, _) = engine(Stored::default(), at(0));
+    too_late.handle(at(3 + BAN_TIME), batch(three(), 1, 3));
+    assert!(bans(&too_late).is_empty());
+}
+
+#[test]
+fn what_was_logged_before_an_unban_and_read_after_it_does_not_count() {
+    for sources in [Some(vec![source(1)]), None] {
+        let (mut engine, _) = engine(Stored::default(), at(0));
+        let everybody = sources.is_none();
+        engine.handle(at(10), Input::Manual(Manual::Unban { jail: None, sources }));
+        let three = |n, time| vec![entry(n, 0, time), entry(n, 0, time), entry(n, 0, time)];
+        let effects = engine.handle(at(11), batch(three(1, 10), 1, 10));
+        assert!(bans(&engine).is_empty());
+        assert!(effects.report.iter().all(|r| matches!(r, Report::Ignored { .. })));
+        engine.handle(at(11), batch(three(2, 10), 2, 10));
+        assert_eq!(bans(&engine).len(), usize::from(!everybody), "the neighbour");
+        let effects = engine.handle(at(12), batch(three(1, 11), 3, 11));
+        assert!(bans(&engine).contains_key(&(0, source(1))), "what comes later counts");
+        let over = |change: &Change| matches!(change, Change::Pardon { until: None, .. });
+        assert!(effects.persist.iter().any(over), "and the pardon is not kept");
+    }
+}
+
+#[test]
+fn a_full_ledger_refuses_loudly() {
+    let limits = Limits { bans: 1, ..LIMITS };
+    let none = (AllowList::default(), HostAddresses::default());
+    let (mut engine, _) =
+        Engine::restore(jails(), none.0, limits, none.1, Stored::default(), at(0));
+    let sources = vec![source(1), source(2)];
+    let ban = Manual::Ban { jail: JailId(0), sources, ban_time: None, force: false };
+    let effects = engine.handle(at(1), Input::Manual(ban));
+    assert_eq!(effects.report[1], Report::Full { jail: JailId(0), source: source(2) });
+    assert_eq!(engine.refused_for_space(), 1);
+}
