@@ -1,6 +1,8 @@
 //! `guardctl probe`: what each interface can do, and what would be chosen.
 
 use crate::cli::{Context, Failure, output};
+use crate::config::agent::Backend;
+use crate::daemon::backend;
 use crate::enforce::nft::Nft;
 use crate::enforce::probe::{self, ProbedInterface};
 use crate::host;
@@ -12,6 +14,10 @@ struct Found {
     bpf: probe::Probed,
     /// Why nftables cannot be used; absent when it can.
     nft: Option<String>,
+    /// What the agent would use.
+    backend: Backend,
+    /// Why.
+    backend_reason: String,
 }
 
 pub(super) fn probe(context: &Context) -> Result<(), Failure> {
@@ -19,7 +25,13 @@ pub(super) fn probe(context: &Context) -> Result<(), Failure> {
     let host = host::read().map_err(|error| Failure::NotDone(error.to_string()))?;
     let bpf =
         probe::probe(&host, &settings.interfaces, settings.generic_xdp, &settings.bpf_directory);
-    let found = Found { bpf, nft: Nft::open().err().map(|error| error.to_string()) };
+    let (backend, backend_reason) = backend::foresee(settings);
+    let found = Found {
+        backend,
+        backend_reason,
+        bpf,
+        nft: Nft::open().err().map(|error| error.to_string()),
+    };
     if context.json {
         return output::json(&found);
     }
@@ -29,29 +41,44 @@ pub(super) fn probe(context: &Context) -> Result<(), Failure> {
         Some(false) => "no (it needs Linux 6.6)",
         None => "unknown",
     };
+    let (name, why) = (name(found.backend), &found.backend_reason);
+    let (bpf, nft) = (or(&found.bpf.bpf), or(&found.nft));
     output::print(&format!(
-        "BPF   {}\ntcx   {tcx}\nnft   {}\n\n",
-        or(&found.bpf.bpf),
-        or(&found.nft)
+        "BPF      {bpf}\ntcx      {tcx}\nnft      {nft}\nbackend  {name}: {why}\n\n"
     ))?;
     let header = ["INTERFACE", "DRIVER", "NATIVE XDP", "OTHER PROGRAM", "GUARDED BY", "WHY"];
-    let rows: Vec<Vec<String>> = found.bpf.interfaces.iter().map(row).collect();
+    let rows: Vec<Vec<String>> =
+        found.bpf.interfaces.iter().map(|one| row(one, found.backend)).collect();
     output::print(&output::table(&header, &rows))
 }
 
-fn row(probed: &ProbedInterface) -> Vec<String> {
+fn row(probed: &ProbedInterface, backend: Backend) -> Vec<String> {
     let native = match probed.native_xdp {
         Some(true) => "yes",
         Some(false) => "no",
         None => "unknown",
     };
     let means = &probed.choice.means;
+    let (means, why) = match backend {
+        Backend::Nft => ("nft".to_owned(), "its input hook sees every interface".to_owned()),
+        Backend::Null => ("none".to_owned(), "the null backend bans nobody".to_owned()),
+        _ if probed.attached => (means.clone(), probed.choice.reason.clone()),
+        _ => (format!("{means} (not yet)"), probed.choice.reason.clone()),
+    };
     vec![
         probed.choice.interface.clone(),
         probed.driver.clone().unwrap_or_else(|| "-".to_owned()),
         native.to_owned(),
         probed.other_program.map_or_else(|| "-".to_owned(), |id| format!("id {id}")),
-        if probed.attached { means.clone() } else { format!("{means} (not yet)") },
-        probed.choice.reason.clone(),
+        means,
+        why,
     ]
+}
+
+fn name(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Auto | Backend::Xdp => "xdp",
+        Backend::Nft => "nft",
+        Backend::Null => "null",
+    }
 }

@@ -9,34 +9,44 @@ use crate::enforce::null::Null;
 use crate::enforce::xdp::{self, Xdp, XdpOptions};
 use crate::enforce::{EnforceError, Enforcer};
 
-/// The enforcer that the settings ask for, and for `auto` the reason of the choice.
+/// Which enforcer the settings and the kernel come to, and why; opens nothing.
+pub fn foresee(settings: &Settings) -> (Backend, String) {
+    match settings.backend {
+        Backend::Auto => match xdp::supports_tcx() {
+            Ok(true) => {
+                let why = "BPF works here, and tcx covers what has no native XDP";
+                (Backend::Xdp, why.to_owned())
+            }
+            // Without tcx XDP sees what comes in over the uplinks alone; nft's input
+            // hook sees every way in.
+            Ok(false) => {
+                let why = "this kernel has no tcx (it needs 6.6), so XDP would leave interfaces \
+                           without a native driver uncovered";
+                (Backend::Nft, why.to_owned())
+            }
+            Err(error) => (Backend::Nft, error.to_string()),
+        },
+        backend => (backend, "asked for by configuration or command line".to_owned()),
+    }
+}
+
+/// The enforcer that [`foresee`] names, and why. With `auto`, nft where XDP fails all
+/// the same.
 ///
 /// # Errors
 /// When the one that is asked for cannot work here, or none can.
 pub fn choose(settings: &Settings) -> Result<(Box<dyn Enforcer>, String), EnforceError> {
-    let asked = || "asked for by configuration or command line".to_owned();
-    match settings.backend {
-        Backend::Xdp => Ok((Box::new(open_xdp(settings)?), asked())),
-        Backend::Nft => Ok((Box::new(Nft::open()?), asked())),
-        Backend::Null => Ok((Box::new(Null::default()), asked())),
-        Backend::Auto => {
-            // Without tcx XDP sees what comes in over the uplinks alone; nft's input
-            // hook sees every way in.
-            let why_not = match xdp::supports_tcx() {
-                Ok(true) => match open_xdp(settings) {
-                    Ok(xdp) => {
-                        let reason = "BPF works here, and tcx covers what has no native XDP";
-                        return Ok((Box::new(xdp), reason.to_owned()));
-                    }
-                    Err(error) => error.to_string(),
-                },
-                Ok(false) => "this kernel has no tcx (it needs 6.6), so XDP would leave \
-                              interfaces without a native driver uncovered"
-                    .to_owned(),
-                Err(error) => error.to_string(),
-            };
-            Ok((Box::new(Nft::open()?), why_not))
-        }
+    let (backend, why) = foresee(settings);
+    match backend {
+        Backend::Xdp | Backend::Auto => match open_xdp(settings) {
+            Ok(xdp) => Ok((Box::new(xdp), why)),
+            Err(error) if settings.backend == Backend::Auto => {
+                Ok((Box::new(Nft::open()?), error.to_string()))
+            }
+            Err(error) => Err(error),
+        },
+        Backend::Nft => Ok((Box::new(Nft::open()?), why)),
+        Backend::Null => Ok((Box::new(Null::default()), why)),
     }
 }
 

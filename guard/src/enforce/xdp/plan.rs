@@ -80,7 +80,7 @@ pub(in crate::enforce) fn plan(
             (Vec::new(), all, format!("what it brings to this host comes through {}", master.name))
         }
         ("", ..) => (all, Vec::new(), "hardware".to_owned()),
-        (kind, ..) => (all, Vec::new(), format!("a {kind} device")),
+        (kind, ..) => (all, Vec::new(), format!("{kind} device")),
     };
     if let Some(id) = foreign {
         for ways in [&mut first, &mut last] {
