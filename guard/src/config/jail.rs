@@ -267,13 +267,15 @@ impl Parameters<'_, '_> {
             Err(complaints) => complaints,
         };
         for (expression, message) in complaints {
-            let place = source.find(&expression).unwrap_or(&source.name);
             let what = format!("filter `{}` does not compile: {message}", source.name);
-            self.found.push(
+            self.found.push(if expression.is_empty() {
+                // About the filter as a whole; its expressions are where to look.
+                Diagnostic::error(what).at(source.failregex.first().unwrap_or(&source.name))
+            } else {
                 Diagnostic::error(what)
-                    .at(place)
-                    .help(format!("the whole expression is: {expression}")),
-            );
+                    .at(source.find(&expression).unwrap_or(&source.name))
+                    .help(format!("the whole expression is: {expression}"))
+            });
         }
         None
     }

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, sleep, timeout};
 
-use crate::config::agent::Settings;
+use crate::config::agent::{LogTarget, Settings};
 use crate::config::{self, Diagnostic, Loaded, Severity};
 use crate::control::protocol::Response;
 use crate::control::server::{Bounds, Server};
@@ -67,7 +67,11 @@ pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
     let loaded = config::jails(settings);
     let level = tracing::Level::INFO;
     log::start(&settings.log, level).map_err(|cause| {
-        RunError::Host(format!("opening the log (`log` in guard.toml): {cause}"))
+        let place = match &settings.log {
+            LogTarget::File(path) => path.display().to_string(),
+            LogTarget::Journal => "the journal".to_owned(),
+        };
+        RunError::Host(format!("opening the log {place} (`log` in guard.toml): {cause}"))
     })?;
     tracing::info!(target: "fail2ban.server", "guard {} starts", env!("CARGO_PKG_VERSION"));
     for problem in &loaded.diagnostics.0 {
