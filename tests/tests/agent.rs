@@ -287,3 +287,60 @@ fn a_hundred_thousand_addresses_are_banned_in_one_request() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_prefix_is_refused_and_harms_nothing() -> Result<()> {
+    let lan = Lan::new()?;
+    for backend in ["xdp", "nft"] {
+        let mut world = World::new(&lan, backend)?;
+        world.agent.start()?;
+        let output = world.agent.guardctl_output(&["ban", "sshd", "192.0.2.0/24"])?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(1), "{backend}: {output:?}");
+        ensure!(said.contains("192.0.2.0/24") && said.contains("single"), "{backend}: {said}");
+        ensure!(world.agent.guardctl(&["ban", "sshd", "192.0.2.1"])? == "1\n", "{backend}");
+        world.agent.stop()?;
+        world.agent.start()?;
+        let bans = world.agent.guardctl(&["bans", "list"])?;
+        ensure!(bans.contains("192.0.2.1 ") && !bans.contains("/24"), "{backend}: {bans}");
+        world.agent.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_others_delete_is_back_with_the_next_ban() -> Result<()> {
+    let lan = Lan::new()?;
+    let mut world = World::new(&lan, "nft")?;
+    world.agent.start()?;
+    ensure!(world.agent.guardctl(&["ban", "sshd", &ATTACKER.to_string()])? == "1\n");
+    world.wait_for_answer(ATTACKER, SSH, false)?;
+    let mut delete = lan.host.command("nft");
+    ensure!(delete.args(["delete", "table", "inet", "f2b-table"]).status()?.success());
+    ensure!(world.answer(ATTACKER, SSH)? == Answer::Connected, "the table is still there");
+    let bans = world.agent.guardctl(&["bans", "list"])?;
+    ensure!(bans.contains("NOT ENFORCED"), "called banned:\n{bans}");
+    let count = world.agent.guardctl(&["ban", "sshd", &NEIGHBOUR.to_string()])?;
+    ensure!(count == "1\n", "{count}");
+    world.wait_for_answer(ATTACKER, SSH, false)?;
+    world.wait_for_answer(NEIGHBOUR, SSH, false)
+}
+
+#[test]
+fn failures_before_an_unban_without_the_agent_do_not_count() -> Result<()> {
+    let lan = Lan::new()?;
+    let mut world = World::new(&lan, "xdp")?;
+    world.agent.start()?;
+    ensure!(world.agent.guardctl(&["ban", "sshd", &ATTACKER.to_string()])? == "1\n");
+    world.agent.kill()?;
+    world.sshd_failures(ATTACKER, 3)?;
+    world.sshd_failures(NEIGHBOUR, 3)?;
+    ensure!(world.agent.guardctl(&["unban", "sshd", &ATTACKER.to_string()])? == "1\n");
+    world.wait_for_answer(ATTACKER, SSH, true)?;
+    world.agent.start()?;
+    world.agent.wait_for_log(&format!("[sshd] Ban {NEIGHBOUR}"), PATIENCE)?;
+    ensure!(world.answer(ATTACKER, SSH)? == Answer::Connected, "{}", world.agent.log()?);
+    let output = world.agent.guardctl_output(&["unban", "nosuchjail", "192.0.2.1"])?;
+    ensure!(output.status.code() == Some(1), "{output:?}");
+    Ok(())
+}

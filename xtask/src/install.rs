@@ -34,6 +34,7 @@ const FILES: &[(&str, &str, Owner)] = &[
     ("sysusers.d/*.conf", "usr/lib/sysusers.d", Owner::Vendor),
     ("guard.toml", "etc/guard/guard.toml", Owner::Administrator),
     ("jail.d/*.conf", "etc/guard/jail.d", Owner::Administrator),
+    ("logrotate/guard", "etc/logrotate.d/guard", Owner::Administrator),
 ];
 
 /// Directories that are there even when nothing is shipped for them.

@@ -20,7 +20,7 @@ pub(super) fn bans(context: &Context, verb: &Verb) -> Result<(), Failure> {
         .as_deref()
         .map(|name| JailName::new(name).map_err(|error| Failure::NotDone(error.to_string())))
         .transpose()?;
-    let Response::Bans(mut rows) = context.ask(&Request::Bans)? else {
+    let Response::Bans { bans: mut rows, uncovered } = context.ask(&Request::Bans)? else {
         return Err(Failure::NotDone("the agent answered something else".to_owned()));
     };
     rows.retain(|row| only.as_ref().is_none_or(|name| *name == row.jail));
@@ -30,6 +30,9 @@ pub(super) fn bans(context: &Context, verb: &Verb) -> Result<(), Failure> {
     let lines: Vec<Vec<String>> = rows.iter().map(line).collect();
     let header = ["JAIL", "ADDRESS", "SINCE", "UNTIL", "DROPPED", "REASON"];
     output::print(&output::table(&header, &lines))?;
+    for interface in &uncovered {
+        output::talk(&format!("warning: {}", output::uncovered(interface)));
+    }
     let missing = rows.iter().filter(|row| !row.enforced).count();
     if missing > 0 {
         output::talk(&format!(

@@ -159,10 +159,8 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
     match verb {
         Verb::Run(run) => {
             let options = RunOptions { journal_directory: run.journal_directory };
-            run::run(&context.settings, options).map_err(|error| match error {
-                run::RunError::Configuration(text) => Failure::Configuration(text),
-                other => Failure::NotDone(other.to_string()),
-            })
+            run::run(&context.settings, options)
+                .map_err(|error| Failure::NotDone(error.to_string()))
         }
         Verb::Status(arguments) => status::status(&context, &arguments),
         Verb::Bans { what } => bans::bans(&context, &what),

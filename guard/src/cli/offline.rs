@@ -3,7 +3,7 @@
 //! The store decides, so that the next start of the agent does not bring the bans back;
 //! then each enforcer that holds anything is brought to what the store holds.
 
-use crate::cli::Failure;
+use crate::cli::{Failure, output};
 use crate::config::{self, agent::Settings};
 use crate::core::addr::Prefix;
 use crate::core::effects::Outcome;
@@ -11,18 +11,39 @@ use crate::core::engine::Engine;
 use crate::core::jail::JailName;
 use crate::daemon::stored::{self, Recalled};
 use crate::daemon::{backend, run};
-use crate::store::Store;
+use crate::store::{Store, StoreError, StoredBan};
 
+/// Ends bans; `None` when an agent is there after all, which is starting or stopping.
 pub(super) fn unban(
     settings: &Settings,
     jail: Option<&JailName>,
     sources: Option<&[Prefix]>,
-) -> Result<Outcome, Failure> {
+) -> Result<Option<Outcome>, Failure> {
     let not_done = |error: &dyn std::fmt::Display| Failure::NotDone(error.to_string());
     let mut store = Store::open_existing(&settings.store()).map_err(|e| not_done(&e))?;
     let now = run::now();
-    let changed = store.unban(jail, sources, now.wall).map_err(|e| not_done(&e))?;
-    let jails = config::jails(settings).jails;
+    let config::Loaded { jails, diagnostics } = config::jails(settings);
+    let known: Vec<JailName> = jails.iter().map(|jail| jail.name.clone()).collect();
+    if let Some(name) = jail
+        && !known.contains(name)
+        && !store.bans().map_err(|e| not_done(&e))?.iter().any(|ban| ban.jail == *name)
+    {
+        return Err(Failure::NotDone(format!("Sorry but the jail '{name}' does not exist")));
+    }
+    let changed = match store.unban(jail, sources, now.wall, &known) {
+        Err(StoreError::Held { .. }) => return Ok(None),
+        unbanned => unbanned.map_err(|e| not_done(&e))?,
+    };
+    let left_out = |ban: &StoredBan| !known.contains(&ban.jail);
+    if store.bans().map_err(|e| not_done(&e))?.iter().any(left_out) {
+        for problem in diagnostics.errors() {
+            output::talk(&problem.to_string());
+        }
+        output::talk(
+            "warning: there are bans of jails that are not configured, or not rightly; they stay \
+             stored, but not in the kernel",
+        );
+    }
     let Recalled { stored, .. } = stored::recall(&mut store, &jails).map_err(|e| not_done(&e))?;
     let (engine, _) = Engine::restore(
         jails,
@@ -38,5 +59,5 @@ pub(super) fn unban(
             Failure::NotDone(format!("lifted in the store, but not in the kernel: {error}"))
         })?;
     }
-    Ok(Outcome { changed, ..Outcome::default() })
+    Ok(Some(Outcome { changed, ..Outcome::default() }))
 }

@@ -1,6 +1,7 @@
 //! `guardctl ban` and `guardctl unban`: print how many bans began or ended.
 
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 use crate::cli::{Context, Failure, offline, output};
 use crate::config;
@@ -9,6 +10,10 @@ use crate::control::protocol::{BanTime, Request, Response};
 use crate::core::addr::Prefix;
 use crate::core::effects::Outcome;
 use crate::core::jail::JailName;
+use crate::core::reason::Allowed;
+
+/// How long an agent that starts or stops is waited for.
+const AGENT_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct BanArguments {
@@ -76,18 +81,38 @@ pub(super) fn unban(context: &Context, arguments: &UnbanArguments) -> Result<(),
             }
         }
     };
-    let outcome = match (context.ask(&request), request) {
-        (Ok(Response::Done(outcome)), _) => outcome,
-        (Err(Failure::Client(ClientError::NotRunning(_))), Request::Unban { jail, sources }) => {
-            output::talk("the agent is not running: working on the store and the kernel directly");
-            offline::unban(&context.settings, jail.as_ref(), sources.as_deref())?
-        }
-        (Ok(_), _) => {
-            return Err(Failure::NotDone("the agent answered something else".to_owned()));
-        }
-        (Err(failure), _) => return Err(failure),
-    };
+    let outcome = lift(context, &request)?;
     tell(context, &outcome, "not banned")
+}
+
+/// Ends bans with the agent or, when there is none, without it. An agent that is just
+/// starting or stopping is waited for.
+fn lift(context: &Context, request: &Request) -> Result<Outcome, Failure> {
+    let Request::Unban { jail, sources } = request else {
+        return Err(Failure::NotDone("not an unban".to_owned()));
+    };
+    let deadline = Instant::now() + AGENT_PATIENCE;
+    loop {
+        match context.ask(request) {
+            Ok(Response::Done(outcome)) => return Ok(outcome),
+            Ok(_) => {
+                return Err(Failure::NotDone("the agent answered something else".to_owned()));
+            }
+            Err(Failure::Client(ClientError::NotRunning(_))) => {}
+            Err(failure) => return Err(failure),
+        }
+        let lifted = offline::unban(&context.settings, jail.as_ref(), sources.as_deref())?;
+        if let Some(outcome) = lifted {
+            output::talk("the agent is not running: done in the store and the kernel directly");
+            return Ok(outcome);
+        }
+        if Instant::now() > deadline {
+            return Err(Failure::NotDone(
+                "the agent is starting or stopping and does not answer; try again".to_owned(),
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn tell(context: &Context, outcome: &Outcome, unchanged: &str) -> Result<(), Failure> {
@@ -107,7 +132,12 @@ fn tell(context: &Context, outcome: &Outcome, unchanged: &str) -> Result<(), Fai
         .iter()
         .map(|(source, allowed)| format!("{source} is not banned: {allowed}"))
         .collect();
-    Err(Failure::NotDone(format!("{}; --force bans it all the same", refused.join("\n"))))
+    let force = outcome
+        .refused
+        .iter()
+        .any(|(_, allowed)| !matches!(allowed, Allowed::Wide | Allowed::NoRoom));
+    let hint = if force { "\n--force bans what is allowed all the same" } else { "" };
+    Err(Failure::NotDone(format!("{}{hint}", refused.join("\n"))))
 }
 
 fn jail(name: &str) -> Result<JailName, Failure> {

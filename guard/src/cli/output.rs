@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::cli::Failure;
+use crate::core::enforced::Coverage;
 
 /// Prints data. Whoever closes the pipe early has read enough.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
@@ -28,6 +29,14 @@ pub(super) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
 pub(super) fn talk(text: &str) {
     // Nowhere else to say it.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// In words that an interface lets everybody in.
+pub(super) fn uncovered(interface: &Coverage) -> String {
+    format!(
+        "{} is not guarded: whoever comes in there is not stopped by a ban ({})",
+        interface.interface, interface.reason
+    )
 }
 
 /// Lays out rows in columns, two spaces apart, without spaces at line ends.

@@ -75,10 +75,7 @@ fn one_jail(jail: &JailStatus) -> String {
 fn problems(status: &Status) -> Vec<String> {
     let mut problems = status.problems.clone();
     for interface in status.interfaces.iter().filter(|interface| interface.means == "none") {
-        problems.push(format!(
-            "{} is not guarded: whoever comes in there is not stopped by a ban ({})",
-            interface.interface, interface.reason
-        ));
+        problems.push(output::uncovered(interface));
     }
     for jail in &status.jails {
         if !jail.not_enforced.is_empty() {

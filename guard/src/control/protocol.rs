@@ -59,7 +59,12 @@ pub enum Response {
     /// To [`Request::Status`].
     Status(Box<Status>),
     /// To [`Request::Bans`].
-    Bans(Vec<BanRow>),
+    Bans {
+        /// Every ban, sorted by jail and address.
+        bans: Vec<BanRow>,
+        /// Interfaces on which no ban is in force.
+        uncovered: Vec<Coverage>,
+    },
     /// To [`Request::Ban`] and [`Request::Unban`]: done, in the store and the kernel.
     Done(Outcome),
     /// Nothing was done, or less than asked: what, why, and what to do.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::control::protocol::{Request, Response};
@@ -91,11 +92,14 @@ impl Server {
     pub async fn serve<H, F>(&self, handler: H)
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
-        F: Future<Output = Response> + Send,
+        F: Future<Output = Response> + Send + 'static,
     {
         let handler = Arc::new(handler);
         let places = Arc::new(Semaphore::new(self.bounds.connections));
+        // Conversations end with this future.
+        let mut conversations = JoinSet::new();
         loop {
+            while conversations.try_join_next().is_some() {}
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -108,7 +112,7 @@ impl Server {
             };
             let (handler, bounds) = (Arc::clone(&handler), self.bounds);
             let heard = self.may_speak(&stream);
-            tokio::spawn(async move {
+            conversations.spawn(async move {
                 if heard && let Err(error) = converse(stream, bounds, &*handler).await {
                     tracing::debug!(target: "fail2ban.transmitter", "peer lost: {error}");
                 }

@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_wide_source_that_holds_an_allowed_address_is_refused_by_name() {
         let told = gate_says("203.0.113.0/24").expect("refused");
-        assert_eq!(told, "203.0.113.7 is on the allow-list (ignoreip)");
+        assert_eq!(told, "203.0.113.7 is on an allow-list (ignoreip, or allow in guard.toml)");
         let told = gate_says("198.51.100.0/31").expect("refused");
         assert_eq!(told, "198.51.100.1 is this host's gateway");
         assert!(gate_says("0.0.0.0/0").is_some());

@@ -210,7 +210,7 @@ impl Engine {
             _ => gate.clear(source).ok(),
         };
         match cleared {
-            Some(cleared) if !ended => {
+            Some(cleared) if !ended && source.is_host() => {
                 if let Entered::New(ban) = self.ledger.ban(jail, cleared, since, until, reason) {
                     effects.report.push(Report::Restored(ban));
                 }
@@ -264,6 +264,10 @@ impl Engine {
 
     fn count(&mut self, now: Timestamp, failure: Failure, effects: &mut Effects) {
         let (jail, source) = (failure.jail, failure.source);
+        if !source.is_host() {
+            effects.report.push(Report::Ignored { failure, allowed: Allowed::Wide });
+            return;
+        }
         let cleared = match self.gate(jail).clear(source) {
             Ok(cleared) => cleared,
             Err(allowed) => {
@@ -280,7 +284,10 @@ impl Engine {
         effects.persist.push(Change::Count(failure.clone()));
         effects.report.push(Report::Found(failure));
         match counted {
-            Counted::Below => {
+            Counted::Below { fell_out } => {
+                if fell_out.is_some() {
+                    effects.persist.push(Change::Forget { jail, source, before: fell_out });
+                }
                 while let Some(source) = cell.windows.evict() {
                     cell.evicted += 1;
                     effects.persist.push(Change::Forget { jail, source, before: None });
@@ -299,7 +306,7 @@ impl Engine {
         }
     }
 
-    /// Enters a ban; whether it is new or lasts longer than before.
+    /// Enters a ban.
     fn ban(
         &mut self,
         jail: JailId,
@@ -308,25 +315,25 @@ impl Engine {
         until: Option<Timestamp>,
         reason: Reason,
         effects: &mut Effects,
-    ) -> bool {
+    ) -> Wish {
         let source = cleared.source();
         if self.ledger.len() >= self.limits.bans && self.ledger.find(jail, source).is_none() {
             self.full += 1;
             effects.report.push(Report::Full { jail, source });
-            return false;
+            return Wish::NoRoom;
         }
         let (ban, report) = match self.ledger.ban(jail, cleared, since, until, reason) {
             Entered::New(ban) => (ban, Report::Banned(ban)),
             Entered::Prolonged(ban) => (ban, Report::Prolonged(ban)),
             Entered::Unchanged => {
                 effects.report.push(Report::AlreadyBanned { jail, source });
-                return false;
+                return Wish::AlreadySo;
             }
         };
         effects.persist.push(Change::Ban(ban));
         effects.enforce.push(Delta::Ban(ban));
         effects.report.push(report);
-        true
+        Wish::Granted
     }
 
     /// Takes note of the host's addresses and lifts bans that they forbid.
@@ -352,6 +359,17 @@ impl Engine {
         let jail = &self.cells[jail.index()].jail.allow;
         Gate { host: &self.host, global: &self.allow, jail }
     }
+}
+
+/// What came of the wish to ban somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// The ban is new or lasts longer than before.
+    Granted,
+    /// There was one that lasts as long.
+    AlreadySo,
+    /// There are as many bans as there may be.
+    NoRoom,
 }
 
 fn ended(jail: JailId, source: Prefix, effects: &mut Effects) {

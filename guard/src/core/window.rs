@@ -25,7 +25,10 @@ pub struct Windows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counted {
     /// Not enough yet.
-    Below,
+    Below {
+        /// Failures before this time fell out of the window, if any did.
+        fell_out: Option<Timestamp>,
+    },
     /// Enough within the window; the source is no longer tracked.
     Reached {
         /// How many there were: `max_retry`.
@@ -59,15 +62,17 @@ impl Windows {
         times.insert(times.partition_point(|&t| t <= time), time);
         if let Some(&newest) = times.last() {
             let horizon = newest - self.find_time;
-            times.drain(..times.partition_point(|&t| t < horizon));
+            let old = times.partition_point(|&t| t < horizon);
+            times.drain(..old);
             if let (true, Some(&first)) = (times.len() >= self.max_retry, times.first()) {
                 let count = u32::try_from(times.len()).unwrap_or(u32::MAX);
                 self.sources.remove(&source);
                 return Counted::Reached { count, first, last: newest };
             }
             self.by_newest.insert((newest, source));
+            return Counted::Below { fell_out: (old > 0).then_some(horizon) };
         }
-        Counted::Below
+        Counted::Below { fell_out: None }
     }
 
     /// Takes back a failure that was counted before. It never reaches `max_retry`, not
@@ -155,16 +160,19 @@ mod tests {
         // One failure every 160 s: a window of 600 s never holds five of them.
         let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
         for i in 0..50 {
-            assert_eq!(windows.count(source(1), at(i * 160)), Counted::Below);
+            let fell_out = (i >= 4).then(|| at(i * 160 - 600));
+            assert_eq!(windows.count(source(1), at(i * 160)), Counted::Below { fell_out });
         }
         // One every 150 s: the fifth lies exactly 600 s after the first.
         let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
         for i in 0..4 {
-            assert_eq!(windows.count(source(1), at(i * 150)), Counted::Below);
+            let below = Counted::Below { fell_out: None };
+            assert_eq!(windows.count(source(1), at(i * 150)), below);
         }
         let reached = Counted::Reached { count: 5, first: at(0), last: at(600) };
         assert_eq!(windows.count(source(1), at(600)), reached);
-        assert_eq!(windows.count(source(1), at(601)), Counted::Below, "counting begins anew");
+        let below = Counted::Below { fell_out: None };
+        assert_eq!(windows.count(source(1), at(601)), below, "counting begins anew");
     }
 
     #[test]

@@ -55,6 +55,18 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
     if full > 0 {
         problems.push(format!("{full} bans were not made: limits.bans is reached"));
     }
+    let counters = &performer.background.journal;
+    let unreadable = counters.unreadable.load(Ordering::Relaxed);
+    if unreadable > 0 {
+        problems.push(format!("{unreadable} journal entries could not be read"));
+    }
+    let lost = counters.lost_places.load(Ordering::Relaxed);
+    if lost > 0 {
+        problems.push(format!(
+            "the journal no longer had the place to go on from ({lost} times): entries may have \
+             been missed"
+        ));
+    }
     let backend_reason = performer.background.backend_reason.clone();
     let forged_entries = performer.background.journal.forged.load(Ordering::Relaxed);
     let wanted = wanted(performer);
@@ -102,7 +114,8 @@ pub fn bans(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send +
             })
             .collect();
         rows.sort_by(|a, b| (&a.jail, a.address).cmp(&(&b.jail, b.address)));
-        Response::Bans(rows)
+        let bare = picture.coverage.iter().filter(|interface| interface.means == "none");
+        Response::Bans { bans: rows, uncovered: bare.cloned().collect() }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::config::agent::{Backend, Scope, Settings};
+use crate::config::agent::{Backend, Interfaces, Scope, Settings};
 use crate::enforce::nft::Nft;
 use crate::enforce::null::Null;
 use crate::enforce::xdp::{self, Xdp, XdpOptions};
 use crate::enforce::{EnforceError, Enforcer};
+use crate::host;
 
 /// Which enforcer the settings and the kernel come to, and why; opens nothing.
 pub fn foresee(settings: &Settings) -> (Backend, String) {
@@ -71,7 +72,7 @@ pub fn xdp_options(settings: &Settings) -> XdpOptions {
 /// # Errors
 /// When it cannot work.
 pub fn left_behind(settings: &Settings) -> Result<Option<Box<dyn Enforcer>>, EnforceError> {
-    Ok(match fs::read_to_string(marker(settings)).unwrap_or_default().trim() {
+    Ok(match last_used(settings).as_str() {
         "xdp" => Some(Box::new(open_xdp(settings)?)),
         "nft" => Some(Box::new(Nft::open()?)),
         _ => None,
@@ -83,23 +84,63 @@ fn marker(settings: &Settings) -> PathBuf {
     settings.state_directory.join("backend")
 }
 
+/// Settings that say something which this backend cannot do.
+pub fn without_effect(settings: &Settings, kind: &str) -> Option<String> {
+    if kind != "nft" {
+        return None;
+    }
+    let mut keys = Vec::new();
+    if settings.scope == Scope::All {
+        keys.push("scope = \"all\"");
+    }
+    if settings.interfaces != Interfaces::Auto {
+        keys.push("interfaces");
+    }
+    if settings.generic_xdp {
+        keys.push("generic-xdp");
+    }
+    (!keys.is_empty()).then(|| {
+        format!(
+            "guard.toml: {} has no effect with nft, whose input hook sees what comes to this \
+             host on every interface",
+            keys.join(", ")
+        )
+    })
+}
+
+/// The backend that guard used last in this boot; empty if none: what the kernel held
+/// before is gone, and what is there now is others'.
+fn last_used(settings: &Settings) -> String {
+    let text = fs::read_to_string(marker(settings)).unwrap_or_default();
+    match text.split_whitespace().collect::<Vec<_>>()[..] {
+        [kind, boot] if boot == this_boot() => kind.to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn this_boot() -> String {
+    // Without it every boot counts as another.
+    host::boot_id().map(|id| format!("{:032x}", u128::from_be_bytes(id))).unwrap_or_default()
+}
+
 /// Removes what the other backend left in the kernel, if guard ran on it before: once
 /// the bans are in force here, they need not be there as well. Fail2Ban's own table,
 /// which has the same name, is not touched on a host where guard never used nft.
 pub fn leave_other(settings: &Settings, kind: &str) {
-    let marker = marker(settings);
-    let before = fs::read_to_string(&marker).unwrap_or_default();
-    let left = match before.trim() {
+    let before = last_used(settings);
+    let left = match before.as_str() {
         "nft" if kind != "nft" => Nft::open().and_then(|mut nft| nft.detach()),
-        "xdp" if kind != "xdp" => open_xdp(settings).and_then(|mut xdp| xdp.detach()),
+        "xdp" if kind != "xdp" => xdp::detach(&settings.bpf_directory).map(drop),
         _ => Ok(()),
     };
     if let Err(error) = left {
-        tracing::error!(target: "fail2ban.actions", "leaving the {} backend: {error}", before.trim());
+        // The marker stays, so that the next start tries again.
+        tracing::error!(target: "fail2ban.actions", "leaving the {before} backend: {error}");
         return;
     }
-    if before.trim() != kind
-        && let Err(error) = fs::write(&marker, format!("{kind}\n"))
+    let marker = marker(settings);
+    if before != kind
+        && let Err(error) = fs::write(&marker, format!("{kind} {}\n", this_boot()))
     {
         tracing::error!(target: "fail2ban.actions", "writing {}: {error}", marker.display());
     }

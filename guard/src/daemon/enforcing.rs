@@ -74,58 +74,58 @@ pub struct Picture {
 /// First and longest pause between attempts to repair.
 const REPAIR_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
-/// Works until the other end of `jobs` is gone.
+/// Works until the other end of `jobs` is gone. `broken` is what went wrong when the
+/// ban set was put into the kernel at the start, if anything did.
 pub fn work(
     mut enforcer: Box<dyn Enforcer>,
+    broken: Option<&str>,
     names: &[JailName],
     jobs: &Receiver<Job>,
     engine: &WeakUnboundedSender<Command>,
     now: fn() -> Moment,
 ) {
-    let mut repair: Option<Repair> = None;
+    let mut repair: Option<Repair> = broken.map(Repair::after);
     let mut uncovered: Option<String> = None;
     loop {
-        let job = match &repair {
+        let job = match &mut repair {
             None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(repair) => jobs.recv_timeout(repair.due.saturating_duration_since(Instant::now())),
+            Some(repair) => {
+                repair.ask_if_due(engine);
+                jobs.recv_timeout(repair.due.saturating_duration_since(Instant::now()))
+            }
         };
         match job {
             Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                if let Some(repair) = &mut repair {
-                    repair.pause = (repair.pause * 2).min(REPAIR_PAUSE.1);
-                    repair.due = Instant::now() + repair.pause;
-                }
-                // While the agent stops there is nobody to ask.
-                if let Some(engine) = engine.upgrade() {
-                    let _ = engine.send(Command::Resync);
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
             Ok(Job::Apply { deltas, reports, answer }) => {
-                let (reports, answers) = (reports, Vec::from_iter(answer));
-                let done = if deltas.is_empty() {
-                    Ok(())
-                } else if let Some(repair) = &repair {
-                    Err(repair.cause.clone())
-                } else {
-                    enforcer.apply(&deltas, now()).map_err(|error| error.to_string())
-                };
-                if let Err(cause) = &done {
-                    repair.get_or_insert_with(|| Repair::after(cause));
+                if repair.is_none()
+                    && !deltas.is_empty()
+                    && let Err(error) = enforcer.apply(&deltas, now())
+                {
+                    repair = Some(Repair::after(&error.to_string()));
                 }
-                settle(names, &done, reports, answers, &mut repair);
+                match &mut repair {
+                    Some(repair) => repair.wait(names, reports, answer),
+                    None => {
+                        report::write(names, &reports);
+                        answer.into_iter().for_each(Answer::give);
+                    }
+                }
             }
             Ok(Job::Replace(snapshot)) => match enforcer.replace(&snapshot, now()) {
                 Ok(()) => {
                     if let Some(repair) = repair.take() {
+                        let bans = snapshot.bans.len();
                         tracing::info!(target: "fail2ban.actions", notice = true,
-                            "the kernel holds all {} bans again", snapshot.bans.len());
+                            "the kernel holds all {bans} bans again");
                         report::write(names, &repair.reports);
+                        repair.answers.into_iter().for_each(Answer::give);
                     }
                 }
                 Err(error) => {
                     let cause = error.to_string();
-                    repair.get_or_insert_with(|| Repair::after(&cause)).cause.clone_from(&cause);
+                    let repair = repair.get_or_insert_with(|| Repair::after(&cause));
+                    repair.fail(cause);
                 }
             },
             Ok(Job::Follow(host)) => {
@@ -139,11 +139,15 @@ pub fn work(
             }
             Ok(Job::Look { answer, to }) => {
                 let problems = repair.iter().map(|repair| repair.cause.clone());
+                let coverage = enforcer.coverage();
+                // What no interface asks for enforces nothing.
+                let idle = !coverage.is_empty() && coverage.iter().all(|one| one.means == "none");
+                let held = if idle { Ok(Vec::new()) } else { enforcer.held(now()) };
                 let picture = Picture {
                     backend: enforcer.name(),
                     capabilities: enforcer.capabilities(),
-                    held: enforcer.held(now()).map_err(|error| error.to_string()),
-                    coverage: enforcer.coverage(),
+                    held: held.map_err(|error| error.to_string()),
+                    coverage,
                     problems: problems.chain(uncovered.clone()).collect(),
                 };
                 // Whoever asked may have left.
@@ -163,48 +167,67 @@ struct Repair {
     pause: Duration,
     /// Logged when the kernel holds what they say. Bounded.
     reports: Vec<Report>,
+    /// Given after the next attempt, whichever way it ends.
+    answers: Vec<Answer>,
 }
 
 /// Log lines that wait for a repair; further ones are not logged.
 const WAITING_REPORTS: usize = 100_000;
 
 impl Repair {
+    /// Begins at once: most often it was only somebody else's change of the kernel.
     fn after(cause: &str) -> Self {
         tracing::error!(target: "fail2ban.actions", "enforcing: {cause}");
         Self {
             cause: cause.to_owned(),
-            due: Instant::now() + REPAIR_PAUSE.0,
+            due: Instant::now(),
             pause: REPAIR_PAUSE.0,
             reports: Vec::new(),
+            answers: Vec::new(),
         }
+    }
+
+    /// Asks for the whole ban set when it is time, ever less often.
+    fn ask_if_due(&mut self, engine: &WeakUnboundedSender<Command>) {
+        if Instant::now() < self.due {
+            return;
+        }
+        self.due = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(REPAIR_PAUSE.1);
+        // While the agent stops there is nobody to ask.
+        if let Some(engine) = engine.upgrade() {
+            let _ = engine.send(Command::Resync);
+        }
+    }
+
+    /// Keeps what may only be said when the kernel holds it.
+    fn wait(&mut self, names: &[JailName], reports: Vec<Report>, answer: Option<Answer>) {
+        // What was found is true whether or not the kernel acts on it.
+        let (found, waits): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_about_lines);
+        report::write(names, &found);
+        let room = WAITING_REPORTS.saturating_sub(self.reports.len());
+        self.reports.extend(waits.into_iter().take(room));
+        self.answers.extend(answer);
+    }
+
+    /// An attempt failed: whoever waits is told.
+    fn fail(&mut self, cause: String) {
+        if self.cause != cause {
+            tracing::error!(target: "fail2ban.actions", "enforcing: {cause}");
+        }
+        for Answer { to, .. } in self.answers.drain(..) {
+            let _ = to.send(Response::Error(format!(
+                "stored, but not in the kernel yet: {cause}; guard goes on trying"
+            )));
+        }
+        self.cause = cause;
     }
 }
 
-fn settle(
-    names: &[JailName],
-    done: &Result<(), String>,
-    reports: Vec<Report>,
-    answers: Vec<Answer>,
-    repair: &mut Option<Repair>,
-) {
-    match (done, repair) {
-        (Err(_), Some(repair)) => {
-            // What was found is true whether or not the kernel acts on it.
-            let (found, waits): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_about_lines);
-            report::write(names, &found);
-            let room = WAITING_REPORTS.saturating_sub(repair.reports.len());
-            repair.reports.extend(waits.into_iter().take(room));
-        }
-        _ => report::write(names, &reports),
-    }
-    for Answer { response, to } in answers {
-        let response = match done {
-            Ok(()) => response,
-            Err(cause) => Response::Error(format!(
-                "stored, but not in the kernel yet: {cause}; guard goes on trying"
-            )),
-        };
-        let _ = to.send(response);
+impl Answer {
+    fn give(self) {
+        // Whoever asked may have left.
+        let _ = self.to.send(self.response);
     }
 }
 

@@ -6,7 +6,7 @@
 //! refused, and what the kernel holds stays.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -60,7 +60,7 @@ pub struct Performer {
     /// Totals of the started jails.
     pub totals: Vec<Total>,
     /// To the enforcer's thread.
-    pub jobs: Sender<Job>,
+    pub jobs: SyncSender<Job>,
     /// What the answers need besides.
     pub background: Background,
     /// The clocks.
@@ -69,6 +69,8 @@ pub struct Performer {
     pub waiting: VecDeque<(Effects, Option<oneshot::Sender<Response>>)>,
     /// Why not.
     pub store_problem: Option<String>,
+    /// When to try again.
+    pub retry_at: Option<Instant>,
 }
 
 /// Pause between attempts to persist.
@@ -86,7 +88,7 @@ impl Performer {
         loop {
             let stuck = !self.waiting.is_empty();
             let due = if stuck {
-                Some(Instant::now() + STORE_PAUSE)
+                self.retry_at
             } else {
                 wake_at.map(|at| instant_of(at, (self.now)().wall))
             };
@@ -142,6 +144,7 @@ impl Performer {
                     tracing::error!(target: "fail2ban.database", "{problem}");
                 }
                 self.store_problem = Some(problem);
+                self.retry_at = Some(Instant::now() + STORE_PAUSE);
                 return;
             }
             if let Some((effects, to)) = self.waiting.pop_front() {
@@ -192,15 +195,29 @@ impl Performer {
                     let problem = self.store_problem.clone().unwrap_or_default();
                     let _ = to.send(Response::Error(format!("nothing was done: {problem}")));
                 }
-                order => match answer::manual(&self.engine, order) {
-                    Ok(manual) => return self.handle(Input::Manual(manual), Some(to)),
+                order => match self.include_others(&order) {
                     Err(refusal) => {
                         let _ = to.send(Response::Error(refusal));
                     }
+                    Ok(()) => match answer::manual(&self.engine, order) {
+                        Ok(manual) => return self.handle(Input::Manual(manual), Some(to)),
+                        Err(refusal) => {
+                            let _ = to.send(Response::Error(refusal));
+                        }
+                    },
                 },
             },
         }
         None
+    }
+
+    /// An unban in all jails is meant for those as well that are not started, of which
+    /// only the store knows.
+    fn include_others(&mut self, order: &Request) -> Result<(), String> {
+        let Request::Unban { jail: None, sources } = order else { return Ok(()) };
+        self.store
+            .unban_others(&self.names, sources.as_deref())
+            .map_err(|error| format!("nothing was done: {error}"))
     }
 
     fn send(&self, job: Job) {

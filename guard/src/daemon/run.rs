@@ -44,9 +44,6 @@ pub struct RunOptions {
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The configuration is wrong; starting again does not help.
-    #[error("{0}")]
-    Configuration(String),
     /// The host does not let it.
     #[error("{0}")]
     Host(String),
@@ -54,10 +51,14 @@ pub enum RunError {
 
 /// How long the threads may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
-/// Changes of the network come in flocks.
-const SETTLE: Duration = Duration::from_millis(50);
+/// Changes of the network come in flocks: pause after each look.
+const SETTLE: Duration = Duration::from_millis(20);
+/// The longest time without a look at the network.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Batches that may wait for the engine.
 const WAITING_BATCHES: usize = 8;
+/// Jobs that may wait for the enforcer; then the engine waits too.
+const WAITING_JOBS: usize = 4_096;
 
 /// Runs the agent until it is told to stop.
 ///
@@ -81,11 +82,14 @@ pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
             Severity::Warning => tracing::warn!(target: "fail2ban.configreader", "{line}"),
         }
     }
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|cause| RunError::Host(format!("starting the event loop: {cause}")))?
-        .block_on(agent(settings, loaded, options))
+        .map_err(|cause| RunError::Host(format!("starting the event loop: {cause}")))?;
+    let ended = runtime.block_on(agent(settings, loaded, options));
+    // Threads that did not end in time end with the process.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Result<(), RunError> {
@@ -120,10 +124,9 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     let (mut enforcer, backend_reason) = backend::choose(settings).map_err(broken)?;
     let (kind, snapshot) = (enforcer.name(), engine.snapshot());
     tracing::info!(target: "fail2ban.server", "backend {kind}: {backend_reason}");
-    if let Err(problem) = enforcer.follow(&seen) {
-        tracing::error!(target: "fail2ban.actions", "{problem}");
-    }
-    enforcer.replace(&snapshot, now()).map_err(broken)?;
+    // What is not covered is told when this is done once more, below.
+    let _ = enforcer.follow(&seen);
+    let unenforced = enforcer.replace(&snapshot, now()).err().map(|error| error.to_string());
     backend::leave_other(settings, kind);
     report::write(&names, &reports);
     for name in &names {
@@ -133,18 +136,18 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     let server = Server::bind(&settings.socket, Bounds::default()).map_err(broken)?;
     let (commands, inbox) = mpsc::unbounded_channel();
     let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
-    let (jobs, job_inbox) = std::sync::mpsc::channel();
+    let (jobs, job_inbox) = std::sync::mpsc::sync_channel(WAITING_JOBS);
     let counters = Arc::new(Counters::default());
-    let background = Background {
-        backend_reason,
-        problems: loaded.diagnostics.errors().map(Diagnostic::line).collect(),
-        journal: Arc::clone(&counters),
-    };
+    let mut problems: Vec<String> = loaded.diagnostics.errors().map(Diagnostic::line).collect();
+    problems.extend(backend::without_effect(settings, kind));
+    let background = Background { backend_reason, problems, journal: Arc::clone(&counters) };
     let subscriptions: Vec<(JailId, JournalMatch)> =
         engine.jails().map(|(id, jail)| (id, jail.journal_match.clone())).collect();
     let enforcing = {
         let (names, commands) = (names.clone(), commands.downgrade());
-        spawn("enforcer", move || enforcing::work(enforcer, &names, &job_inbox, &commands, now))?
+        spawn("enforcer", move || {
+            enforcing::work(enforcer, unenforced.as_deref(), &names, &job_inbox, &commands, now);
+        })?
     };
     let performing = {
         let (names, waiting) = (names.clone(), VecDeque::new());
@@ -158,12 +161,14 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
             now,
             waiting,
             store_problem: None,
+            retry_at: None,
         };
         spawn("engine", move || perform(performer, inbox, batch_inbox))?
     };
     let options = Options { place, subscriptions, start };
     let reader = journal::spawn(options, batches, counters).map_err(broken)?;
 
+    let _ = commands.send(Command::Host(seen));
     notify(&[NotifyState::Ready]);
     let answer = {
         let commands = commands.clone();
@@ -224,20 +229,29 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .map_err(|cause| RunError::Host(format!("starting the {name} thread: {cause}")))
 }
 
-/// Tells the engine what the host's network looks like, each time it changed.
+/// Tells the engine what the host's network looks like: at once when it changed, for
+/// bans are not in force on an address or interface that nobody knows of, and now and
+/// then in any case, so that what could not be covered is tried again.
 async fn follow(watch: &mut host::Watch, commands: &mpsc::UnboundedSender<Command>) {
     loop {
-        if let Err(error) = watch.changed().await {
-            tracing::error!(target: "fail2ban.server", "{error}");
-            sleep(Duration::from_secs(1)).await;
+        match timeout(LOOK_AGAIN, watch.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(target: "fail2ban.server", "{error}");
+                sleep(Duration::from_secs(1)).await;
+            }
+            // Nothing happened for long: put right what others may have changed.
+            Err(_) => {
+                let _ = commands.send(Command::Resync);
+            }
         }
-        sleep(SETTLE).await;
         match host::read() {
             Ok(host) => {
                 let _ = commands.send(Command::Host(host));
             }
             Err(error) => tracing::error!(target: "fail2ban.server", "{error}"),
         }
+        sleep(SETTLE).await;
     }
 }
 
@@ -264,11 +278,15 @@ fn watchdog_period() -> Option<Duration> {
 async fn told_to_stop() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => tracing::warn!(target: "fail2ban.server",
+                "SIGHUP does not reload yet; restart guard to read its configuration anew"),
+        }
     }
-    Ok(())
 }
 
 fn notify(states: &[NotifyState<'_>]) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::{Durability, Store, StoreError, lock};
+use super::{Durability, Store, StoreError, StoredBan, lock};
 use crate::core::addr::Prefix;
 use crate::core::delta::Ban;
 use crate::core::effects::Change;
@@ -60,7 +60,8 @@ impl Store {
 
     /// Ends bans while no agent runs: of one jail or of all, of these sources or of
     /// everybody. The failures that were counted against them are forgotten too, and those
-    /// that were logged until `now` will not count. Gives how many bans there were.
+    /// that were logged until `now` will not count, in the stored jails and in those that
+    /// are `known`. Gives how many bans there were.
     ///
     /// # Errors
     /// [`StoreError::Held`] when an agent runs; otherwise as [`Store::persist`].
@@ -69,17 +70,23 @@ impl Store {
         jail: Option<&JailName>,
         sources: Option<&[Prefix]>,
         now: Timestamp,
+        known: &[JailName],
     ) -> Result<usize, StoreError> {
-        let _lock = match self.lock {
-            Some(_) => None,
-            None => Some(lock::Lock::acquire(&self.path)?),
-        };
+        // Kept until the store is closed: no agent may start before the caller is done
+        // with the kernel as well.
+        if self.lock.is_none() {
+            self.lock = Some(lock::Lock::acquire(&self.path)?);
+        }
         self.wait_for_disk(Durability::Now)?;
         let failed = self.failed("ending bans");
         let jail = jail.map(JailName::as_str);
         let mut end = || -> rusqlite::Result<usize> {
             let transaction =
                 self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for known in known {
+                transaction
+                    .execute("INSERT OR IGNORE INTO jail (name) VALUES (?1)", [known.as_str()])?;
+            }
             let mut ended = 0;
             // `?2` is null when everybody is meant; asked so that the key is used.
             let whom = if sources.is_some() { "source = ?2" } else { "?2 IS NULL" };
@@ -118,6 +125,32 @@ impl Store {
             Ok(ended)
         };
         end().map_err(failed)
+    }
+
+    /// Ends bans in all jails but these, which the agent's engine knows nothing of.
+    ///
+    /// # Errors
+    /// As [`Store::persist`].
+    pub fn unban_others(
+        &mut self,
+        started: &[JailName],
+        sources: Option<&[Prefix]>,
+    ) -> Result<(), StoreError> {
+        let others: Vec<StoredBan> = self
+            .bans()?
+            .into_iter()
+            .filter(|ban| !started.contains(&ban.jail))
+            .filter(|ban| sources.is_none_or(|sources| sources.contains(&ban.source)))
+            .collect();
+        let names: Vec<JailName> = others.iter().map(|ban| ban.jail.clone()).collect();
+        let unban = |(jail, ban): (JailId, &StoredBan)| {
+            [
+                Change::Unban { jail, source: ban.source },
+                Change::Forget { jail, source: ban.source, before: None },
+            ]
+        };
+        let changes: Vec<Change> = (0..).map(JailId).zip(&others).flat_map(unban).collect();
+        self.persist(&changes, &names)
     }
 
     fn wait_for_disk(&mut self, durability: Durability) -> Result<(), StoreError> {

@@ -1,11 +1,11 @@
 //! What people order: bans and unbans by hand.
 
-use super::{Engine, ended};
+use super::{Engine, Wish, ended};
 use crate::core::addr::Prefix;
 use crate::core::effects::{Change, Effects, Outcome};
 use crate::core::input::Manual;
 use crate::core::jail::JailId;
-use crate::core::reason::Reason;
+use crate::core::reason::{Allowed, Reason};
 use crate::core::time::{Span, Timestamp};
 
 impl Engine {
@@ -35,6 +35,10 @@ impl Engine {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         for source in sources {
+            if !source.is_host() {
+                outcome.refused.push((source, Allowed::Wide));
+                continue;
+            }
             let gate = self.gate(jail);
             let cleared = match (force, gate.clear(source)) {
                 (_, Ok(cleared)) => cleared,
@@ -46,14 +50,21 @@ impl Engine {
             };
             let reason = Reason::Manual { forced: cleared.forced() };
             let until = ban_time.map(|span| now + span);
-            if self.ban(jail, cleared, now, until, reason, effects) {
-                if self.cells[jail.index()].windows.forget(&source) {
-                    effects.persist.push(Change::Forget { jail, source, before: None });
+            match self.ban(jail, cleared, now, until, reason, effects) {
+                Wish::Granted => {}
+                Wish::AlreadySo => {
+                    outcome.unchanged.push(source);
+                    continue;
                 }
-                outcome.changed += 1;
-            } else {
-                outcome.unchanged.push(source);
+                Wish::NoRoom => {
+                    outcome.refused.push((source, Allowed::NoRoom));
+                    continue;
+                }
             }
+            if self.cells[jail.index()].windows.forget(&source) {
+                effects.persist.push(Change::Forget { jail, source, before: None });
+            }
+            outcome.changed += 1;
         }
         outcome
     }
@@ -72,7 +83,13 @@ impl Engine {
             None => self.jails().map(|(id, _)| id).collect(),
         };
         if sources.is_none() {
-            jails.iter().for_each(|&jail| self.pardon(jail, None, now, effects));
+            for &jail in &jails {
+                self.pardon(jail, None, now, effects);
+                let windows = &mut self.cells[jail.index()].windows;
+                while let Some(source) = windows.expire_one(Timestamp::from_micros(i64::MAX)) {
+                    effects.persist.push(Change::Forget { jail, source, before: None });
+                }
+            }
         }
         let everybody = sources.is_none();
         let sources = sources.unwrap_or_else(|| {

@@ -98,7 +98,7 @@ impl Follow {
                 End::Done => break,
                 End::Replaced => {}
                 End::Failed(error) => {
-                    tracing::warn!("{error}; trying again in {retry:?}");
+                    tracing::warn!(target: "fail2ban.filtersystemd", "{error}; trying again in {retry:?}");
                     if self.wait(retry) {
                         break;
                     }
@@ -117,6 +117,7 @@ impl Follow {
         if found == Found::Gone {
             Counters::add(&self.counters.lost_places);
             tracing::warn!(
+                target: "fail2ban.filtersystemd",
                 "the last entry read is gone from {}: reading goes on with the next one by time",
                 self.place.source()
             );
@@ -189,7 +190,7 @@ impl Follow {
                 }
                 Err(cause) => {
                     Counters::add(&self.counters.unreadable);
-                    tracing::debug!("an entry of {} is left out: {cause}", self.place.source());
+                    tracing::debug!(target: "fail2ban.filtersystemd", "an entry of {} is left out: {cause}", self.place.source());
                 }
             }
         }

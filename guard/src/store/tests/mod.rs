@@ -182,12 +182,12 @@ fn without_an_agent_bans_are_ended_here() {
     agent.persist(&changes, &jails()).expect("persisted");
     let mut client = Store::open_existing(&path).expect("the store");
     assert_eq!(client.bans().expect("readable beside the agent").len(), 3);
-    let held = client.unban(None, None, at(9)).expect_err("the agent lives");
+    let held = client.unban(None, None, at(9), &[]).expect_err("the agent lives");
     assert!(matches!(held, StoreError::Held { pid: Some(pid), .. } if pid == std::process::id()));
     drop(agent);
     let (one, other) = ([prefix("192.0.2.1")], [prefix("192.0.2.9")]);
-    assert_eq!(client.unban(Some(&name("sshd")), Some(&other), at(9)).expect("none"), 0);
-    assert_eq!(client.unban(Some(&name("sshd")), Some(&one), at(8)).expect("one"), 1);
+    assert_eq!(client.unban(Some(&name("sshd")), Some(&other), at(9), &[]).expect("none"), 0);
+    assert_eq!(client.unban(Some(&name("sshd")), Some(&one), at(8), &[]).expect("one"), 1);
     assert_eq!(sources(&mut client), ["sshd 192.0.2.2", "proxmox 192.0.2.1"]);
     let Stored { failures, pardons, .. } = client.load().expect("all of it");
     assert_eq!(failures.len(), 1, "those of the unbanned source are forgotten: {failures:?}");
@@ -197,7 +197,7 @@ fn without_an_agent_bans_are_ended_here() {
         until: at(until),
     };
     assert_eq!(pardons, [pardoned("192.0.2.1", 8), pardoned("192.0.2.9", 9)]);
-    assert_eq!(client.unban(None, None, at(9)).expect("all"), 2);
+    assert_eq!(client.unban(None, None, at(9), &[]).expect("all"), 2);
     assert!(sources(&mut client).is_empty());
 }
 
