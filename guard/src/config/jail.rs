@@ -270,7 +270,9 @@ impl Parameters<'_, '_> {
             let what = format!("filter `{}` does not compile: {message}", source.name);
             self.found.push(if expression.is_empty() {
                 // About the filter as a whole; its expressions are where to look.
-                Diagnostic::error(what).at(source.failregex.first().unwrap_or(&source.name))
+                Diagnostic::error(what)
+                    .at(source.failregex.first().unwrap_or(&source.name))
+                    .help("each expression, or the prefregex, says with <HOST> where it is")
             } else {
                 Diagnostic::error(what)
                     .at(source.find(&expression).unwrap_or(&source.name))

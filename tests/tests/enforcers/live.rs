@@ -20,10 +20,13 @@ const NOT_MADE: Duration = Duration::from_millis(500);
 pub(crate) fn packets_meet_the_bans(mut open: impl FnMut() -> Box<dyn Enforcer> + Send) {
     let world = World::new();
     let host = world.described();
+    // An interface's number means something in its own namespace alone.
     let open = &mut || {
-        let mut enforcer = world.host.run(&mut open);
-        enforcer.follow(&host).expect("follow the host");
-        enforcer
+        world.host.run(|| {
+            let mut enforcer = open();
+            enforcer.follow(&host).expect("follow the host");
+            enforcer
+        })
     };
     let mut enforcer = open();
     let jails = [("sshd", GUARDED)];

@@ -24,6 +24,7 @@ use guard_common::verdict::Verdict;
 use super::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, mapped_octets};
 use crate::core::delta::{Delta, Snapshot};
 use crate::core::host::Host;
+use crate::core::time::Timestamp;
 
 mod attach;
 mod bans;
@@ -221,7 +222,10 @@ impl Enforcer for Xdp {
     fn detach(&mut self) -> Result<(), EnforceError> {
         self.links.detach_all()?;
         self.coverage.clear();
-        self.pins.remove()
+        self.pins.remove()?;
+        // The maps live on as long as this does, and must not say that anybody is banned.
+        self.maps
+            .replace(&Snapshot::default(), Moment { wall: Timestamp::default(), boot_nanos: 0 })
     }
 }
 
