@@ -18,7 +18,7 @@ pub(super) fn bans(context: &Context, verb: &Verb) -> Result<(), Failure> {
     let Verb::List { jail } = verb;
     let only = jail
         .as_deref()
-        .map(|name| JailName::new(name).map_err(|error| Failure::NotDone(error.to_string())))
+        .map(|name| JailName::new(name).map_err(|error| Failure::Usage(error.to_string())))
         .transpose()?;
     let Response::Bans { bans: mut rows, uncovered } = context.ask(&Request::Bans)? else {
         return Err(Failure::NotDone("the agent answered something else".to_owned()));
@@ -26,6 +26,9 @@ pub(super) fn bans(context: &Context, verb: &Verb) -> Result<(), Failure> {
     rows.retain(|row| only.as_ref().is_none_or(|name| *name == row.jail));
     if context.json {
         return output::json(&rows);
+    }
+    if let (Some(name), true) = (&only, rows.is_empty()) {
+        context.jail(name.as_str())?;
     }
     let lines: Vec<Vec<String>> = rows.iter().map(line).collect();
     let header = ["JAIL", "ADDRESS", "SINCE", "UNTIL", "DROPPED", "REASON"];
@@ -36,7 +39,8 @@ pub(super) fn bans(context: &Context, verb: &Verb) -> Result<(), Failure> {
     let missing = rows.iter().filter(|row| !row.enforced).count();
     if missing > 0 {
         output::talk(&format!(
-            "warning: {missing} of these are not in the kernel; `guardctl status` says why"
+            "warning: {missing} of these are not in the kernel; guard puts them back now, and \
+             `guardctl status` says if it cannot"
         ));
     }
     Ok(())

@@ -17,7 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::agent::{Backend, Settings};
 use crate::control::client::{self, ClientError};
-use crate::control::protocol::{Request, Response};
+use crate::control::protocol::{Request, Response, Status};
 use crate::daemon::run::{self, RunOptions};
 
 /// Bans the addresses that this host's logs accuse, in the network driver.
@@ -91,6 +91,8 @@ struct RunArguments {
 enum Failure {
     #[error("{0}")]
     NotDone(String),
+    #[error("{0}")]
+    Usage(String),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("{0}")]
@@ -101,6 +103,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::NotDone(_) => 1,
+            Self::Usage(_) => 2,
             Self::Client(ClientError::NotRunning(_)) => 3,
             Self::Client(_) => 1,
             Self::Configuration(_) => 78,
@@ -121,6 +124,20 @@ impl Context {
             Response::Error(error) => Err(Failure::NotDone(error)),
             response => Ok(response),
         }
+    }
+}
+
+impl Context {
+    fn status(&self) -> Result<Box<Status>, Failure> {
+        match self.ask(&Request::Status)? {
+            Response::Status(status) => Ok(status),
+            _ => Err(Failure::NotDone("the agent answered something else".to_owned())),
+        }
+    }
+
+    /// Refuses the name of a jail that is not started.
+    fn jail(&self, name: &str) -> Result<(), Failure> {
+        status::find(&*self.status()?, name).map(drop)
     }
 }
 

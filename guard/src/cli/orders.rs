@@ -44,7 +44,7 @@ pub(super) struct UnbanArguments {
 pub(super) fn ban(context: &Context, arguments: &BanArguments) -> Result<(), Failure> {
     let ban_time = match &arguments.time {
         None => None,
-        Some(text) => Some(match config::ban_time(text).map_err(not_done)? {
+        Some(text) => Some(match config::ban_time(text).map_err(wrong)? {
             Some(span) => BanTime::For(span),
             None => BanTime::Forever,
         }),
@@ -74,7 +74,7 @@ pub(super) fn unban(context: &Context, arguments: &UnbanArguments) -> Result<(),
                 Request::Unban { jail: Some(jail(name)?), sources: Some(sources(addresses)?) }
             }
             _ => {
-                return Err(Failure::NotDone(
+                return Err(Failure::Usage(
                     "which addresses? `guardctl unban JAIL ADDR…`, or `guardctl unban --all`"
                         .to_owned(),
                 ));
@@ -141,7 +141,7 @@ fn tell(context: &Context, outcome: &Outcome, unchanged: &str) -> Result<(), Fai
 }
 
 fn jail(name: &str) -> Result<JailName, Failure> {
-    JailName::new(name).map_err(not_done)
+    JailName::new(name).map_err(wrong)
 }
 
 fn sources(words: &[String]) -> Result<Vec<Prefix>, Failure> {
@@ -152,9 +152,9 @@ fn sources(words: &[String]) -> Result<Vec<Prefix>, Failure> {
             .map_err(|error| Failure::NotDone(format!("reading standard input: {error}")))?;
     }
     let named = words.iter().map(String::as_str).filter(|word| *word != "-");
-    named.chain(text.split_whitespace()).map(|word| word.parse().map_err(not_done)).collect()
+    named.chain(text.split_whitespace()).map(|word| word.parse().map_err(wrong)).collect()
 }
 
-fn not_done(error: impl std::fmt::Display) -> Failure {
-    Failure::NotDone(error.to_string())
+fn wrong(error: impl std::fmt::Display) -> Failure {
+    Failure::Usage(error.to_string())
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::cli::{Context, Failure, output};
-use crate::control::protocol::{JailStatus, Request, Response, Status};
+use crate::control::protocol::{JailStatus, Status};
 use crate::core::addr::Prefix;
 
 #[derive(Debug, clap::Args)]
@@ -13,17 +13,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn status(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
-    let Response::Status(status) = context.ask(&Request::Status)? else {
-        return Err(Failure::NotDone("the agent answered something else".to_owned()));
-    };
-    let jail = match &arguments.jail {
-        None => None,
-        Some(name) => {
-            Some(status.jails.iter().find(|jail| jail.name.as_str() == name).ok_or_else(|| {
-                Failure::NotDone(format!("Sorry but the jail '{name}' does not exist"))
-            })?)
-        }
-    };
+    let status = context.status()?;
+    let jail = arguments.jail.as_deref().map(|name| find(&status, name)).transpose()?;
     if context.json {
         return match jail {
             Some(jail) => output::json(jail),
@@ -35,6 +26,12 @@ pub(super) fn status(context: &Context, arguments: &Arguments) -> Result<(), Fai
         output::talk(&format!("warning: {problem}"));
     }
     Ok(())
+}
+
+/// The jail of a name.
+pub(super) fn find<'s>(status: &'s Status, name: &str) -> Result<&'s JailStatus, Failure> {
+    let found = status.jails.iter().find(|jail| jail.name.as_str() == name);
+    found.ok_or_else(|| Failure::NotDone(format!("Sorry but the jail '{name}' does not exist")))
 }
 
 fn overview(status: &Status) -> String {
@@ -80,7 +77,8 @@ fn problems(status: &Status) -> Vec<String> {
     for jail in &status.jails {
         if !jail.not_enforced.is_empty() {
             problems.push(format!(
-                "{} bans of {} are not in the kernel (`guardctl bans list` shows which)",
+                "{} bans of {} are not in the kernel (`guardctl bans list` shows which); guard \
+                 puts them back now",
                 jail.not_enforced.len(),
                 jail.name
             ));

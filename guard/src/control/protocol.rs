@@ -71,6 +71,17 @@ pub enum Response {
     Error(String),
 }
 
+impl Response {
+    /// Whether it says that the kernel lacks bans that it should hold.
+    pub fn shows_missing_bans(&self) -> bool {
+        match self {
+            Self::Status(status) => status.jails.iter().any(|jail| !jail.not_enforced.is_empty()),
+            Self::Bans { bans, .. } => bans.iter().any(|ban| !ban.enforced),
+            Self::Done(_) | Self::Error(_) => false,
+        }
+    }
+}
+
 /// The agent and its jails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -45,8 +45,10 @@ pub enum Change {
         /// Failures before this time go.
         before: Option<Timestamp>,
     },
-    /// A ban is in force; it replaces one of the same jail and source.
+    /// A ban begins; it replaces one of the same jail and source.
     Ban(Ban),
+    /// A ban ends later than it did.
+    Prolong(Ban),
     /// A ban is over.
     Unban {
         /// The jail.

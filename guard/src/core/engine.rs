@@ -83,8 +83,6 @@ pub struct Stored {
 pub struct JailFigures {
     /// Sources with a failure within the last `findtime`.
     pub failing: usize,
-    /// Bans in force.
-    pub banned: usize,
     /// Sources that were given up because a limit is reached.
     pub evicted: u64,
 }
@@ -175,7 +173,6 @@ impl Engine {
         let cell = &self.cells[id.index()];
         JailFigures {
             failing: cell.windows.failing_since(now - cell.jail.find_time),
-            banned: self.bans().filter(|ban| ban.jail == id).count(),
             evicted: cell.evicted,
         }
     }
@@ -322,15 +319,15 @@ impl Engine {
             effects.report.push(Report::Full { jail, source });
             return Wish::NoRoom;
         }
-        let (ban, report) = match self.ledger.ban(jail, cleared, since, until, reason) {
-            Entered::New(ban) => (ban, Report::Banned(ban)),
-            Entered::Prolonged(ban) => (ban, Report::Prolonged(ban)),
+        let (ban, change, report) = match self.ledger.ban(jail, cleared, since, until, reason) {
+            Entered::New(ban) => (ban, Change::Ban(ban), Report::Banned(ban)),
+            Entered::Prolonged(ban) => (ban, Change::Prolong(ban), Report::Prolonged(ban)),
             Entered::Unchanged => {
                 effects.report.push(Report::AlreadyBanned { jail, source });
                 return Wish::AlreadySo;
             }
         };
-        effects.persist.push(Change::Ban(ban));
+        effects.persist.push(change);
         effects.enforce.push(Delta::Ban(ban));
         effects.report.push(report);
         Wish::Granted

@@ -150,8 +150,14 @@ pub fn work(
                     coverage,
                     problems: problems.chain(uncovered.clone()).collect(),
                 };
+                let response = answer(&picture);
+                if response.shows_missing_bans()
+                    && let Some(engine) = engine.upgrade()
+                {
+                    let _ = engine.send(Command::Resync);
+                }
                 // Whoever asked may have left.
-                let _ = to.send(answer(&picture));
+                let _ = to.send(response);
             }
             Ok(Job::Ping(to)) => {
                 let _ = to.send(());
@@ -208,6 +214,9 @@ impl Repair {
         let room = WAITING_REPORTS.saturating_sub(self.reports.len());
         self.reports.extend(waits.into_iter().take(room));
         self.answers.extend(answer);
+        // Something new to enforce is worth an attempt soon.
+        self.pause = REPAIR_PAUSE.0;
+        self.due = self.due.min(Instant::now() + REPAIR_PAUSE.0);
     }
 
     /// An attempt failed: whoever waits is told.

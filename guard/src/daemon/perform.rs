@@ -180,6 +180,8 @@ impl Performer {
                 self.send(Job::Follow(host.clone()));
                 return self.handle(Input::HostAddresses(host.addresses), None);
             }
+            // What is not durable yet must not be enforced; the enforcer asks again.
+            Command::Resync if stuck => {}
             Command::Resync => self.send(Job::Replace(self.engine.snapshot())),
             Command::Ping(to) => self.send(Job::Ping(to)),
             Command::Ask(request, to) => match request {

@@ -171,7 +171,9 @@ impl Store {
 
 /// What must not be undone by a power loss: a ban or its end.
 fn durability(changes: &[Change]) -> Durability {
-    let lasting = |change: &Change| matches!(change, Change::Ban(_) | Change::Unban { .. });
+    let lasting = |change: &Change| {
+        matches!(change, Change::Ban(_) | Change::Prolong(_) | Change::Unban { .. })
+    };
     if changes.iter().any(lasting) { Durability::Now } else { Durability::Soon }
 }
 
@@ -231,6 +233,7 @@ impl Writer<'_> {
                     let jail = self.ban(ban)?;
                     totals.entry(jail).or_default().1 += 1;
                 }
+                Change::Prolong(ban) => drop(self.ban(ban)?),
                 Change::Forget { jail, source, before } => self.forget(*jail, source, *before)?,
                 Change::Unban { jail, source } => {
                     let jail = self.row(*jail)?;

@@ -133,7 +133,7 @@ impl ModelStore {
                     (failure.jail, failure.source) != (jail, source)
                         || before.is_some_and(|before| failure.time >= before)
                 }),
-                Change::Ban(ban) => {
+                Change::Ban(ban) | Change::Prolong(ban) => {
                     self.bans.insert((ban.jail.0, ban.source), ban);
                 }
                 Change::Unban { jail, source } => {
@@ -246,4 +246,18 @@ proptest! {
             prop_assert_eq!(&kernel, &bans(&undisturbed));
         }
     }
+}
+
+#[test]
+fn failures_that_fell_out_of_the_window_are_not_kept() {
+    let (mut engine, _) = engine(Stored::default(), at(1_000));
+    let mut store = ModelStore::default();
+    for number in 0..50 {
+        // Two in each window: never banned, always failing.
+        let now = 1_000 + i64::try_from(number).expect("small") * (FIND_TIME / 2 + 1);
+        let effects = engine.handle(at(now), batch(vec![entry(1, 0, now)], number, now));
+        store.persist(&effects.persist);
+    }
+    assert!(bans(&engine).is_empty());
+    assert_eq!(store.failures.len(), 2);
 }

@@ -36,6 +36,9 @@ impl Model {
                     self.bans.insert((name(&jail), source), (since, until, reason));
                     self.totals.entry(name(&jail)).or_default().1 += 1;
                 }
+                Change::Prolong(Ban { jail, source, since, until, reason }) => {
+                    self.bans.insert((name(&jail), source), (since, until, reason));
+                }
                 Change::Unban { jail, source } => {
                     self.bans.remove(&(name(&jail), source));
                 }
