@@ -9,6 +9,7 @@
 //!   [`installed`]: the same with guard on them.
 //! - [`packets`]: packet cases as data, and what is true while they are judged;
 //!   [`test_run`]: the eBPF programs, run on single packets by the kernel.
+//! - [`bpffs`]: a place for pins.
 //! - [`burst`]: probes at 1 kHz for measuring how fast a ban takes effect.
 //!
 //! Whatever is made here is removed when the value that stands for it is dropped, and
@@ -19,6 +20,7 @@
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod bpffs;
 pub mod burst;
 pub mod command;
 pub mod container;

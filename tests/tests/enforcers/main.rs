@@ -9,12 +9,11 @@ mod live;
 mod nft;
 mod world;
 
-use std::path::PathBuf;
-
 use guard::enforce::Enforcer;
 use guard::enforce::nft::Nft;
 use guard::enforce::null::Null;
 use guard::enforce::xdp::{Xdp, XdpOptions};
+use guard_tests::bpffs::Bpffs;
 
 /// The contract for one enforcer, and what it does to packets if it bans at all.
 macro_rules! conforms {
@@ -69,32 +68,11 @@ fn open_nft() -> Box<dyn Enforcer> {
 
 /// Opens one after the other on a bpffs of their own, which goes with the last.
 fn open_xdp() -> impl FnMut() -> Box<dyn Enforcer> + Send {
-    let place = Bpffs::new();
+    let place = Bpffs::new().expect("a directory");
     move || {
         let directory = place.path();
         let options = XdpOptions { directory, bans: 4_096, ..XdpOptions::default() };
         Box::new(Xdp::open(options).expect("open BPF maps and programs"))
-    }
-}
-
-/// A directory that becomes a bpffs, and is none any more when this is dropped.
-struct Bpffs(tempfile::TempDir);
-
-impl Bpffs {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a directory"))
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("bpf")
-    }
-}
-
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        // All pins go with the mount, and all links with the pins. A test that failed
-        // before it mounted anything has nothing to unmount.
-        rustix::mount::unmount(self.path(), rustix::mount::UnmountFlags::DETACH).ok();
     }
 }
 

@@ -11,8 +11,8 @@ use guard_common::verdict::Verdict;
 use guard_tests::lan::{ATTACKER, ATTACKER_V6, HOST, HOST_V6, NEIGHBOUR, NEIGHBOUR_V6, UPLINK};
 
 use crate::bed::{
-    self, Bed, Bpffs, OTHER, SSH, assert_open, assert_silent, ban, held, host, jails, now, of,
-    snapshot,
+    self, Bed, Bpffs, OTHER, Opens, SSH, assert_open, assert_silent, ban, held, host, jails, now,
+    of, snapshot,
 };
 
 #[test]

@@ -2,7 +2,6 @@
 //! is, and short words for bans and connections.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,6 +14,7 @@ use guard::core::reason::Reason;
 use guard::core::time::{Span, Timestamp};
 use guard::enforce::xdp::{Xdp, XdpOptions};
 use guard::enforce::{Coverage, EnforceError, Enforcer, Moment};
+pub(crate) use guard_tests::bpffs::Bpffs;
 use guard_tests::lan::{ATTACKER, HOST, Lan, NEIGHBOUR, UPLINK};
 use guard_tests::namespace::{self, Namespace};
 use guard_tests::probe::{self, Answer, Service};
@@ -64,37 +64,14 @@ impl Bed {
     }
 }
 
-/// A directory that becomes a bpffs, and is none any more when this is dropped.
-pub(crate) struct Bpffs(tempfile::TempDir);
-
-impl Bpffs {
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self(tempfile::tempdir()?))
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.0.path().join("bpf")
-    }
-
-    pub(crate) fn options(&self) -> XdpOptions {
-        XdpOptions { directory: self.path(), ..XdpOptions::default() }
-    }
-
-    /// Names of what is pinned in a directory of it. (Those with dots are the kernel's.)
-    pub(crate) fn pinned(&self, directory: &str) -> Result<Vec<String>> {
-        let mut names: Vec<String> = std::fs::read_dir(self.path().join(directory))?
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect::<Result<_>>()?;
-        names.retain(|name| !name.contains('.'));
-        names.sort_unstable();
-        Ok(names)
-    }
+/// What the enforcer is opened with on a bpffs.
+pub(crate) trait Opens {
+    fn options(&self) -> XdpOptions;
 }
 
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        // All pins go with the mount, and all links with the pins.
-        rustix::mount::unmount(self.path(), rustix::mount::UnmountFlags::DETACH).ok();
+impl Opens for Bpffs {
+    fn options(&self) -> XdpOptions {
+        XdpOptions { directory: self.path(), ..XdpOptions::default() }
     }
 }
 

@@ -17,7 +17,7 @@ use guard_tests::lan::{ATTACKER, HOST, Lan, NEIGHBOUR};
 use guard_tests::namespace;
 use rustix::thread::CapabilitySet;
 
-use crate::bed::{Bpffs, SSH, ban, held, host, now, snapshot};
+use crate::bed::{Bpffs, Opens, SSH, ban, held, host, now, snapshot};
 
 fn jail(name: &str, ports: std::ops::RangeInclusive<u16>) -> JailPorts {
     JailPorts {

@@ -7,7 +7,9 @@ use guard::enforce::xdp::{Interfaces, Xdp, XdpOptions};
 use guard_tests::lan::{ATTACKER, HOST, UPLINK};
 use guard_tests::namespace::{self, Namespace};
 
-use crate::bed::{Bed, Bpffs, SSH, assert_open, assert_silent, ban, host, now, of, snapshot};
+use crate::bed::{
+    Bed, Bpffs, Opens, SSH, assert_open, assert_silent, ban, host, now, of, snapshot,
+};
 
 #[test]
 fn a_guest_on_the_bridge_is_stopped_by_tcx() -> Result<()> {
