@@ -90,7 +90,7 @@ fn the_user_sees_what_is_so(guarded: &Installed, backend: &str) -> Result<()> {
 fn the_agents_death_opens_no_door(guarded: &mut Installed) -> Result<()> {
     guarded.while_cut_off(ATTACKER, |guarded| {
         let before = guarded.main_pid()?;
-        guarded.host.exec(&["systemctl", "kill", "--signal=KILL", UNIT])?;
+        guarded.host.exec(&["systemctl", "kill", "--kill-whom=main", "--signal=KILL", UNIT])?;
         wait_until("systemd starts the agent anew", PATIENCE, || {
             Ok(![0, before].contains(&guarded.main_pid()?))
         })?;
