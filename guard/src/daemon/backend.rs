@@ -8,7 +8,6 @@ use crate::enforce::nft::Nft;
 use crate::enforce::null::Null;
 use crate::enforce::xdp::{self, Xdp, XdpOptions};
 use crate::enforce::{EnforceError, Enforcer};
-use crate::host;
 
 /// Which enforcer the settings and the kernel come to, and why; opens nothing.
 pub fn foresee(settings: &Settings) -> (Backend, String) {
@@ -79,9 +78,10 @@ pub fn left_behind(settings: &Settings) -> Result<Option<Box<dyn Enforcer>>, Enf
     })
 }
 
-/// Where it is written which backend holds the bans.
+/// Where it is written which backend holds the bans: beside the socket, where it ends
+/// with the boot, as what is in the kernel does.
 fn marker(settings: &Settings) -> PathBuf {
-    settings.state_directory.join("backend")
+    settings.socket.with_file_name("backend")
 }
 
 /// Settings that say something which this backend cannot do.
@@ -111,16 +111,7 @@ pub fn without_effect(settings: &Settings, kind: &str) -> Option<String> {
 /// The backend that guard used last in this boot; empty if none: what the kernel held
 /// before is gone, and what is there now is others'.
 fn last_used(settings: &Settings) -> String {
-    let text = fs::read_to_string(marker(settings)).unwrap_or_default();
-    match text.split_whitespace().collect::<Vec<_>>()[..] {
-        [kind, boot] if boot == this_boot() => kind.to_owned(),
-        _ => String::new(),
-    }
-}
-
-fn this_boot() -> String {
-    // Without it every boot counts as another.
-    host::boot_id().map(|id| format!("{:032x}", u128::from_be_bytes(id))).unwrap_or_default()
+    fs::read_to_string(marker(settings)).unwrap_or_default().trim().to_owned()
 }
 
 /// Removes what the other backend left in the kernel, if guard ran on it before: once
@@ -140,7 +131,7 @@ pub fn leave_other(settings: &Settings, kind: &str) {
     }
     let marker = marker(settings);
     if before != kind
-        && let Err(error) = fs::write(&marker, format!("{kind} {}\n", this_boot()))
+        && let Err(error) = fs::write(&marker, format!("{kind}\n"))
     {
         tracing::error!(target: "fail2ban.actions", "writing {}: {error}", marker.display());
     }

@@ -127,13 +127,13 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     // What is not covered is told when this is done once more, below.
     let _ = enforcer.follow(&seen);
     let unenforced = enforcer.replace(&snapshot, now()).err().map(|error| error.to_string());
-    backend::leave_other(settings, kind);
     report::write(&names, &reports);
     for name in &names {
         tracing::info!(target: "fail2ban.jail", "Jail '{name}' started");
     }
 
     let server = Server::bind(&settings.socket, Bounds::default()).map_err(broken)?;
+    backend::leave_other(settings, kind);
     let (commands, inbox) = mpsc::unbounded_channel();
     let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
     let (jobs, job_inbox) = std::sync::mpsc::sync_channel(WAITING_JOBS);
