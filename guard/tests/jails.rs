@@ -5,7 +5,7 @@ mod host;
 use std::path::Path;
 
 use guard::config::{Loaded, Settings, jails};
-use guard::core::entry::Entry;
+use guard::core::entry::{Dating, Entry};
 use guard::core::filter::Memory;
 use guard::core::jail::{Jail, JailId};
 use guard::core::ports::{Ports, Protocols};
@@ -22,10 +22,16 @@ fn hours(hours: i64) -> Span {
     Span::from_seconds(hours * 3_600)
 }
 
+/// Its `journalmatch`.
+fn shown(jail: &Jail) -> String {
+    jail.journal_match().expect("it reads the journal").to_string()
+}
+
 /// Whether the jail's filter finds a failure in a line.
 fn finds(jail: &Jail, line: &str) -> bool {
     let entry = Entry {
         time: Timestamp::from_seconds(1),
+        dating: Dating::Known,
         line: line.to_owned(),
         message_start: 0,
         daemon: None,
@@ -52,7 +58,7 @@ fn the_guides_files_work_unchanged() {
     assert_eq!(proxmox.ports, Ports::new(Protocols::Tcp, [80..=80, 443..=443, 8006..=8006]));
     assert_eq!((proxmox.max_retry, proxmox.find_time), (3, hours(48)));
     assert_eq!(proxmox.ban_time, Some(hours(1)));
-    assert_eq!(proxmox.journal_match.to_string(), "_SYSTEMD_UNIT=pvedaemon.service");
+    assert_eq!(shown(proxmox), "_SYSTEMD_UNIT=pvedaemon.service");
     // Its own expression is in force, and no prefix of the vendor's filter.
     let line = "pve pvedaemon[7]: authentication failure; rhost=192.0.2.1 user=a msg=b";
     assert!(finds(proxmox, line));
@@ -106,7 +112,7 @@ fn filters_have_the_same_order() {
         [("f.d/1.conf", "A=2"), ("f.local", "A=3"), ("f.d/0.local", "%(known/journalmatch)s + A=4")]
     {
         host.write(&format!("filter.d/{name}"), &format!("[Definition]\njournalmatch = {value}\n"));
-        let shown = jail(&host.load(), "a").journal_match.to_string();
+        let shown = shown(jail(&host.load(), "a"));
         assert_eq!(shown, value.replace("%(known/journalmatch)s", "A=3"));
     }
 }
@@ -126,7 +132,7 @@ fn vendor_files_on_disk_take_the_place_of_the_built_in_ones() {
     let loaded = host.load();
     assert_eq!(names(&loaded), ["v", "w"], "{}", loaded.diagnostics);
     assert_eq!(jail(&loaded, "v").max_retry, 7);
-    assert_eq!(jail(&loaded, "w").journal_match.to_string(), "B=1");
+    assert_eq!(shown(jail(&loaded, "w")), "B=1");
 }
 
 #[test]
@@ -174,10 +180,10 @@ fn the_value_of_each_option() {
     assert_eq!(a.ban_time, None);
     let allowed: Vec<_> = a.allow.entries().iter().map(ToString::to_string).collect();
     assert_eq!(allowed, ["192.0.2.0/24", "2001:db8::1"]);
-    assert_eq!(a.journal_match.to_string(), "B=1 + C=2");
+    assert_eq!(shown(a), "B=1 + C=2");
     let b = jail(&loaded, "b");
     assert_eq!(b.ports, Ports::new(Protocols::Tcp, []));
-    assert_eq!(b.journal_match.to_string(), "A=1");
+    assert_eq!(shown(b), "A=1");
     assert_eq!(jail(&loaded, "c").ports, Ports::new(Protocols::Udp, [25..=25, 465..=465]));
     assert_eq!(jail(&loaded, "e").ports, Ports::new(Protocols::TcpAndUdp, [5060..=5060]));
 }
@@ -201,7 +207,7 @@ fn a_jail_adds_to_its_filter_and_the_filters_options_count() {
     ]);
     assert_eq!(host.told(), [""; 0]);
     let loaded = host.load();
-    assert_eq!(jail(&loaded, "a").journal_match.to_string(), "UNIT=init");
+    assert_eq!(shown(jail(&loaded, "a")), "UNIT=init");
     for (line, found) in [
         ("p2 other 192.0.2.1", true),
         ("p1 other 192.0.2.1", false),

@@ -9,7 +9,7 @@
 //!   [`installed`]: the same with guard on them.
 //! - [`packets`]: packet cases as data, and what is true while they are judged;
 //!   [`test_run`]: the eBPF programs, run on single packets by the kernel.
-//! - [`bpffs`]: a place for pins.
+//! - [`bpffs`]: a place for pins. [`fail2ban`]: the predecessor, as Debian packages it.
 //! - [`burst`]: probes at 1 kHz for measuring how fast a ban takes effect.
 //!
 //! Whatever is made here is removed when the value that stands for it is dropped, and
@@ -25,6 +25,7 @@ pub mod burst;
 pub mod command;
 pub mod container;
 pub mod deadline;
+pub mod fail2ban;
 pub mod installed;
 pub mod journal_files;
 pub mod lan;

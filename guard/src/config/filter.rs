@@ -160,6 +160,7 @@ impl FilterSource {
             prefregex: self.prefregex.to_string(),
             failregex: strings(&self.failregex),
             ignoreregex: strings(&self.ignoreregex),
+            ..FilterText::default()
         }
     }
 

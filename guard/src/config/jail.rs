@@ -15,7 +15,7 @@ use crate::config::ports::Services;
 use crate::config::text::Text;
 use crate::config::{journalmatch, option_list, time};
 use crate::core::filter::{Filter, FilterText};
-use crate::core::jail::{Jail, JailName, JournalMatch};
+use crate::core::jail::{Jail, JailName, JournalMatch, LogSource};
 use crate::core::time::Span;
 
 /// What the compiler says about one expression: the expression as it was given, and
@@ -119,7 +119,10 @@ impl Builder<'_> {
             ban_time: ban_time?,
             allow: allow?,
             filter: filter?,
-            journal_match: journal_match?,
+            source: LogSource::Journal(journal_match?),
+            escalation: None,
+            ignore_command: None,
+            allow_elsewhere: Vec::new(),
         })
     }
 

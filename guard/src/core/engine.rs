@@ -13,7 +13,7 @@ use crate::core::allow::{AllowList, Cleared, Gate};
 use crate::core::delta::{Ban, Delta, JailPorts, Snapshot};
 use crate::core::effects::{Change, Effects, Report};
 use crate::core::entry::{Batch, Entry};
-use crate::core::failure::Failure;
+use crate::core::failure::{Attempt, Failure, Who};
 use crate::core::filter::Memory;
 use crate::core::host::HostAddresses;
 use crate::core::input::Input;
@@ -254,8 +254,8 @@ impl Engine {
         if let Some(expression) = finding.step_limit {
             effects.report.push(Report::StepLimit { jail, expression });
         }
-        if let Some((source, user)) = finding.failure {
-            self.count(now, Failure { jail, source, time: entry.time, user }, effects);
+        if let Some(Attempt { who: Who::Address(source), time, user }) = finding.failure {
+            self.count(now, Failure { jail, source, time, user }, effects);
         }
     }
 

@@ -6,18 +6,32 @@ use crate::core::time::Timestamp;
 /// One log record, formatted as Fail2Ban formats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// When the daemon logged it.
+    /// When the daemon logged it; for a line that holds its own date, when it was read.
     pub time: Timestamp,
+    /// Whether `time` is all there is to know.
+    pub dating: Dating,
     /// The line that filters see. From the journal: `HOST IDENTIFIER[PID]: MESSAGE`,
-    /// newlines inside as the two characters `\n`, no final newline.
+    /// newlines inside as the two characters `\n`, no final newline. From a file: the
+    /// line, its date included.
     pub line: String,
     /// Byte offset in `line` at which the daemon's own message begins.
     pub message_start: usize,
-    /// The daemon that is proven to have written it, if guard knows that daemon.
+    /// The daemon that wrote it, if guard knows that daemon: proven for a journal's
+    /// entry, for a file's line as the line has it.
     pub daemon: Option<Daemon>,
     /// Jails whose source and `journalmatch` accept the entry, in configuration
     /// order. Never empty.
     pub jails: Vec<JailId>,
+}
+
+/// Where the time of an entry is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dating {
+    /// The source knows it; the line holds no date.
+    #[default]
+    Known,
+    /// The line holds it: filters read it by their `datepattern` and cut it out.
+    InLine,
 }
 
 impl Entry {

@@ -89,8 +89,102 @@ pub struct Jail {
     pub allow: AllowList,
     /// What it looks for.
     pub filter: Filter,
-    /// Which journal entries it reads.
-    pub journal_match: JournalMatch,
+    /// Where its log lines come from.
+    pub source: LogSource,
+    /// How its bans grow longer for those who come back; `None` if they do not.
+    pub escalation: Option<Escalation>,
+    /// Asked, by another process, about each source that is about to be banned.
+    pub ignore_command: Option<IgnoreCommand>,
+    /// Names of hosts and paths of files in `ignoreip`, which are resolved and read
+    /// while the agent runs.
+    pub allow_elsewhere: Vec<AllowElsewhere>,
+}
+
+/// Where a jail's log lines come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogSource {
+    /// The systemd journal.
+    Journal(JournalMatch),
+    /// Log files.
+    Files(LogFiles),
+    /// Guard's own bans, as the lines that Fail2Ban would write into its log. Those of
+    /// the jail itself are not among them.
+    OwnBans,
+}
+
+/// Log files of a jail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogFiles {
+    /// Which files, in the order of `logpath`.
+    pub patterns: Vec<LogPattern>,
+    /// `logencoding`: a label such as `utf-8`, `latin1` or `ascii`.
+    pub encoding: String,
+    /// Whether the jail starts without any file (`skip_if_nologs`, or since it may come).
+    pub may_be_missing: bool,
+}
+
+/// One path of `logpath`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPattern {
+    /// A path, or a shell pattern of paths.
+    pub path: String,
+    /// Whether a file is read from its end when it is seen for the first time (`tail`).
+    pub from_end: bool,
+}
+
+/// `bantime.increment` and what goes with it. A ban lasts `bantime` times a multiple
+/// that grows with the number of earlier bans.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Escalation {
+    /// `bantime.factor`.
+    pub factor: f64,
+    /// `bantime.multipliers`; empty for `2^min(count, 20)`.
+    pub multipliers: Vec<f64>,
+    /// `bantime.maxtime`; `None` for no bound.
+    pub max_time: Option<Span>,
+    /// `bantime.rndtime`: at most so much is added by chance.
+    pub random_time: Span,
+    /// `bantime.overalljails`: whether bans in other jails count.
+    pub over_all_jails: bool,
+}
+
+/// `ignorecommand`: a program that says by its exit code 0 that a source is let be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IgnoreCommand {
+    /// The program's path and its arguments, which may hold `<ip>` and other tags.
+    pub arguments: Vec<String>,
+    /// `ignorecache`, if answers are kept.
+    pub cache: Option<AnswerCache>,
+}
+
+/// `ignorecache`: for how long answers are kept, and how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerCache {
+    /// What tells one question from another, with tags, such as `<ip>`.
+    pub key: String,
+    /// At most so many answers.
+    pub max_count: usize,
+    /// For so long.
+    pub max_time: Span,
+}
+
+/// An entry of `ignoreip` that stands for addresses which are told by somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AllowElsewhere {
+    /// The addresses of a host's name.
+    Name(String),
+    /// The addresses and prefixes in a file.
+    File(std::path::PathBuf),
+}
+
+impl Jail {
+    /// Which journal entries it reads, if it reads the journal.
+    pub fn journal_match(&self) -> Option<&JournalMatch> {
+        match &self.source {
+            LogSource::Journal(matches) => Some(matches),
+            LogSource::Files(_) | LogSource::OwnBans => None,
+        }
+    }
 }
 
 /// Which journal entries a jail reads: an OR of ANDs of ORs, as `journalctl` and

@@ -44,7 +44,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
         .jails()
         .map(|(id, jail)| Known {
             name: jail.name.clone(),
-            journal_matches: jail.journal_match.to_string(),
+            journal_matches: jail.journal_match().map(ToString::to_string).unwrap_or_default(),
             figures: performer.engine.figures(id, now),
             total: performer.totals[id.index()],
         })

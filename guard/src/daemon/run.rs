@@ -142,7 +142,7 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     problems.extend(backend::without_effect(settings, kind));
     let background = Background { backend_reason, problems, journal: Arc::clone(&counters) };
     let subscriptions: Vec<(JailId, JournalMatch)> =
-        engine.jails().map(|(id, jail)| (id, jail.journal_match.clone())).collect();
+        engine.jails().filter_map(|(id, jail)| Some((id, jail.journal_match()?.clone()))).collect();
     let enforcing = {
         let (names, commands) = (names.clone(), commands.downgrade());
         spawn("enforcer", move || {

@@ -9,11 +9,11 @@ use guard::core::allow::AllowList;
 use guard::core::delta::{Ban, Delta};
 use guard::core::effects::{Change, Effects, Report};
 use guard::core::engine::{Engine, Limits, Stored};
-use guard::core::entry::{Batch, Entry, Position};
+use guard::core::entry::{Batch, Dating, Entry, Position};
 use guard::core::filter::{self, Filter, FilterText};
 use guard::core::host::HostAddresses;
 use guard::core::input::{Input, Manual};
-use guard::core::jail::{Jail, JailId, JailName, JournalMatch};
+use guard::core::jail::{Jail, JailId, JailName, JournalMatch, LogSource};
 use guard::core::ports::{Ports, Protocols};
 use guard::core::reason::Reason;
 use guard::core::time::{Span, Timestamp};
@@ -38,7 +38,10 @@ fn jails() -> Vec<Jail> {
         ban_time: Some(Span::from_seconds(BAN_TIME)),
         allow: AllowList::default(),
         filter: filter.clone(),
-        journal_match: JournalMatch::default(),
+        source: LogSource::Journal(JournalMatch::default()),
+        escalation: None,
+        ignore_command: None,
+        allow_elsewhere: Vec::new(),
     };
     vec![jail("sshd", 22), jail("proxmox", 8006)]
 }
@@ -59,7 +62,8 @@ fn engine(stored: Stored, now: Timestamp) -> (Engine, Effects) {
 
 fn entry(n: u8, jail: u16, time: i64) -> Entry {
     let line = format!("failed from {}", source(n));
-    Entry { time: at(time), line, message_start: 0, daemon: None, jails: vec![JailId(jail)] }
+    let jails = vec![JailId(jail)];
+    Entry { time: at(time), dating: Dating::Known, line, message_start: 0, daemon: None, jails }
 }
 
 fn batch(entries: Vec<Entry>, number: usize, time: i64) -> Input {

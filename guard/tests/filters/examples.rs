@@ -46,7 +46,7 @@ fn check(name: &str) {
         for daemon in [Some(daemon), None] {
             let entry = support::entry(&line.text, daemon, 0);
             let found = filter.find(&entry, &mut Memory::new(8_192)).failure;
-            let (host, user) = found.map_or((None, None), |(host, user)| (Some(host), user));
+            let (host, user) = found.map_or((None, None), |found| (Some(found.who), found.user));
             assert_eq!(host.map(|host| host.to_string()), line.host, "{}", line.text);
             if line.user.is_some() {
                 assert_eq!(user, line.user, "{}", line.text);
@@ -58,7 +58,7 @@ fn check(name: &str) {
         let mut found = Vec::new();
         for (second, line) in (0..).zip(&connection.lines) {
             let finding = filter.find(&support::entry(line, Some(daemon), second), &mut memory);
-            found.extend(finding.failure.map(|(host, _)| host.to_string()));
+            found.extend(finding.failure.map(|found| found.who.to_string()));
         }
         assert_eq!(found.len(), connection.failures, "{}: {found:?}", connection.name);
         assert!(found.iter().all(|h| Some(h) == connection.host.as_ref()), "{}", connection.name);

@@ -186,7 +186,7 @@ fn line(message: &Message, texts: &[String]) -> String {
 /// Whom a filter finds in a line that the daemon itself wrote.
 fn found(filter: &Filter, line: &str, daemon: Daemon) -> Option<String> {
     let finding = filter.find(&support::entry(line, Some(daemon), 0), &mut Memory::new(8_192));
-    finding.failure.map(|(host, _)| host.to_string())
+    finding.failure.map(|found| found.who.to_string())
 }
 
 proptest! {
@@ -243,12 +243,12 @@ fn the_guides_filter_bans_the_sender_and_not_the_planted() {
                 user=x authentication failure; rhost=203.0.113.9 user=a msg=no such user";
     let entry = support::entry(line, Some(Daemon::Pvedaemon), 0);
     let finding = support::guide().find(&entry, &mut Memory::new(8_192));
-    assert_eq!(finding.failure.map(|(host, _)| host.to_string()).as_deref(), Some(SENDER));
+    assert_eq!(finding.failure.map(|found| found.who.to_string()).as_deref(), Some(SENDER));
     assert_eq!(finding.planted.map(|host| host.to_string()).as_deref(), Some(PLANTED));
     // The same text of a daemon that nobody vouches for has no spans to reject.
     let unknown = support::entry(line, None, 0);
     let finding = support::guide().find(&unknown, &mut Memory::new(8_192));
-    assert_eq!(finding.failure.map(|(host, _)| host.to_string()).as_deref(), Some(PLANTED));
+    assert_eq!(finding.failure.map(|found| found.who.to_string()).as_deref(), Some(PLANTED));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use guard::core::entry::{Daemon, Entry};
+use guard::core::entry::{Daemon, Dating, Entry};
 use guard::core::filter::{Filter, FilterText, Limits};
 use guard::core::jail::JailId;
 use guard::core::time::Timestamp;
@@ -44,9 +44,9 @@ pub(crate) fn shipped(name: &str) -> Filter {
     };
     compile(&FilterText {
         name: name.to_owned(),
-        prefregex: String::new(),
         failregex: list("failregex"),
         ignoreregex: list("ignoreregex"),
+        ..FilterText::default()
     })
 }
 
@@ -72,6 +72,7 @@ fn compile(text: &FilterText) -> Filter {
 pub(crate) fn entry(line: &str, daemon: Option<Daemon>, seconds: i64) -> Entry {
     Entry {
         time: Timestamp::from_seconds(seconds),
+        dating: Dating::Known,
         line: line.to_owned(),
         message_start: line.find(": ").map_or(0, |at| at + 2),
         daemon,

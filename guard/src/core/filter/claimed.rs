@@ -21,9 +21,10 @@ use std::sync::{LazyLock, OnceLock};
 
 use regex::Regex;
 
+use super::Subject;
 use super::expression::Span;
 use crate::core::addr::Prefix;
-use crate::core::entry::{Daemon, Entry};
+use crate::core::entry::Daemon;
 
 mod pvedaemon;
 mod sshd;
@@ -107,15 +108,16 @@ static PAM: [Form; 4] = [
     ),
 ];
 
-/// What the client controls in the entry; nothing when its daemon is not known.
-pub(super) fn claims(entry: &Entry) -> Claims {
-    let Some(daemon) = entry.daemon else { return Claims::default() };
-    let start = entry.message_start.min(entry.line.len());
-    let (Some(before), Some(message)) = (entry.line.get(..start), entry.line.get(start..)) else {
-        return Claims::all(0, entry.line.len());
+/// What the client controls in the subject; nothing when its daemon is not known.
+pub(super) fn claims(subject: &Subject<'_>) -> Claims {
+    let Some(daemon) = subject.daemon else { return Claims::default() };
+    let start = subject.message_start.min(subject.line.len());
+    let (Some(before), Some(message)) = (subject.line.get(..start), subject.line.get(start..))
+    else {
+        return Claims::all(0, subject.line.len());
     };
     if !daemon.programs().iter().any(|name| program(before) == Some(name)) {
-        return Claims::all(start, entry.line.len());
+        return Claims::all(start, subject.line.len());
     }
     let (skipped, message) = match daemon {
         Daemon::Sshd => sshd::without_level(message),
@@ -136,14 +138,14 @@ pub(super) fn claims(entry: &Entry) -> Claims {
     if daemon == Daemon::Sshd && holds_one_address(message) {
         return Claims::default();
     }
-    Claims::all(start, entry.line.len())
+    Claims::all(start, subject.line.len())
 }
 
-/// Whether an entry begins like a message that reports a failure. Costs next to
+/// Whether a message begins like a message that reports a failure. Costs next to
 /// nothing.
-pub(super) fn may_report_failure(entry: &Entry) -> bool {
-    let message = entry.line.get(entry.message_start..).unwrap_or_default();
-    let (forms, message): (&[Form], &str) = match entry.daemon {
+pub(super) fn may_report_failure(subject: &Subject<'_>) -> bool {
+    let message = subject.line.get(subject.message_start..).unwrap_or_default();
+    let (forms, message): (&[Form], &str) = match subject.daemon {
         Some(Daemon::Sshd) => (&sshd::FORMS, sshd::without_level(message).1),
         Some(Daemon::Pvedaemon) => (&pvedaemon::FORMS, message),
         None => return false,

@@ -21,7 +21,9 @@ use std::sync::Arc;
 use regex::RegexSet;
 
 use crate::core::addr::Prefix;
-use crate::core::entry::Entry;
+use crate::core::entry::{Daemon, Entry};
+use crate::core::failure::{Attempt, Who};
+use crate::core::time::Timestamp;
 
 use expression::{Captured, Expression, Span};
 use memory::Line;
@@ -39,6 +41,28 @@ pub struct FilterText {
     pub failregex: Vec<String>,
     /// `ignoreregex`, one expression a line.
     pub ignoreregex: Vec<String>,
+    /// `maxlines`: how many lines expressions are tried on together; 0 and 1 are one.
+    pub max_lines: usize,
+    /// `datepattern`, several separated by newlines; empty for the default formats.
+    pub date_pattern: String,
+    /// `logtimezone`, such as `UTC` or `UTC+0200`; empty for the host's own.
+    pub log_timezone: String,
+    /// `usedns`.
+    pub use_dns: UseDns,
+}
+
+/// What becomes of host names that a filter finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UseDns {
+    /// Only addresses are looked for.
+    #[default]
+    No,
+    /// Names are resolved, and each time that is told.
+    Warn,
+    /// Names are resolved.
+    Yes,
+    /// Names are taken as they are, for actions that can use them.
+    Raw,
 }
 
 /// How much an expression may cost.
@@ -73,8 +97,13 @@ pub struct CompileProblem {
 /// What a filter finds in one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finding {
-    /// Who failed, and the user name tried, when the entry completes a failure.
-    pub failure: Option<(Prefix, Option<String>)>,
+    /// Who failed, when the entry completes a failure.
+    pub failure: Option<Attempt>,
+    /// Number, from 1, of the `failregex` that matched, whether or not that completes a
+    /// failure.
+    pub expression: Option<usize>,
+    /// Number, from 1, of the `ignoreregex` that matched.
+    pub ignored_by: Option<usize>,
     /// An address that was found only where the client could have written it.
     pub planted: Option<Prefix>,
     /// Number, from 1, of a `failregex` that was given up on this line because it took
@@ -139,24 +168,43 @@ impl Filter {
         let mut finding = Finding::default();
         memory.expire(entry.time, &mut finding.correlate);
         let mut text = std::mem::take(&mut memory.text);
-        let captured = self.0.search(entry, &mut text, &mut finding);
+        let subject =
+            Subject { line: &entry.line, message_start: entry.message_start, daemon: entry.daemon };
+        let captured = self.0.search(&subject, &mut text, &mut finding);
         memory.text = text;
         if let Some(captured) = captured {
-            finding.failure = judge(entry, &captured, memory, &mut finding.correlate);
+            let attempt = judge(&subject, entry.time, &captured, memory, &mut finding.correlate);
+            finding.failure = attempt.map(|(address, user)| Attempt {
+                who: Who::Address(address),
+                time: entry.time,
+                user,
+            });
         }
         finding
     }
 }
 
+/// What expressions are tried on.
+#[derive(Clone, Copy, Debug)]
+struct Subject<'t> {
+    /// The text without its final newline: a line without its date, or several lines.
+    line: &'t str,
+    /// Where in it the daemon's own message begins.
+    message_start: usize,
+    /// Whose message it is, if guard knows that daemon.
+    daemon: Option<Daemon>,
+}
+
 /// Whether what was captured completes a failure.
 fn judge(
-    entry: &Entry,
+    subject: &Subject<'_>,
+    time: Timestamp,
     captured: &Captured,
     memory: &mut Memory,
     changes: &mut memory::Changes,
 ) -> Option<(Prefix, Option<String>)> {
-    let text = |span: &Option<Span>| span.as_ref().map(|span| text_at(&entry.line, span));
-    let address = address(&entry.line, captured);
+    let text = |span: &Option<Span>| span.as_ref().map(|span| text_at(subject.line, span));
+    let address = address(subject.line, captured);
     let user = text(&captured.user);
     let Some(connection) = text(&captured.connection) else {
         return address.map(|address| (address, user.map(str::to_owned)));
@@ -168,7 +216,7 @@ fn judge(
         gained: captured.gained.is_some(),
         forget: captured.forget.is_some(),
     };
-    memory.merge(connection, entry.time, &line, changes)
+    memory.merge(connection, time, &line, changes)
 }
 
 /// The address that was captured; none when the text is no address.

@@ -1,6 +1,6 @@
 //! The search of one line with all expressions of a filter, in Fail2Ban's order.
 //!
-//! Input: an entry. Output: what the first expression captured that finds something in
+//! Input: a subject. Output: what the first expression captured that finds something in
 //! the daemon's own words. Invariant: what the client wrote neither names an address
 //! nor decides whether the line counts: not as the source, not as a flag, not for
 //! `ignoreregex`, and not by keeping an expression from matching.
@@ -9,8 +9,7 @@ use std::cell::OnceCell;
 
 use super::claimed::{Claims, claims, may_report_failure};
 use super::expression::{Captured, Expression, Span};
-use super::{Expressions, Finding, text_at};
-use crate::core::entry::Entry;
+use super::{Expressions, Finding, Subject, text_at};
 
 /// Stands for the client's text once that is out of the game: part of no address, no
 /// name and no white space.
@@ -22,7 +21,7 @@ const ROUNDS: usize = 4;
 
 /// One line, as it is searched.
 struct Search<'e> {
-    entry: &'e Entry,
+    subject: &'e Subject<'e>,
     claims: OnceCell<Claims>,
     /// Whether all of the client's text is blanked.
     blanked: bool,
@@ -37,26 +36,26 @@ enum Claimed {
 }
 
 impl Expressions {
-    /// Searches the entry. `text` is working space.
+    /// Searches the subject. `text` is working space.
     pub(super) fn search(
         &self,
-        entry: &Entry,
+        subject: &Subject<'_>,
         text: &mut String,
         finding: &mut Finding,
     ) -> Option<Captured> {
-        fill(text, &entry.line);
-        let mut search = Search { entry, claims: OnceCell::new(), blanked: false };
+        fill(text, subject.line);
+        let mut search = Search { subject, claims: OnceCell::new(), blanked: false };
         let found = self.attempt(&mut search, text, finding);
         // The client may have kept an expression from matching, or brought a helper's to.
         let excused = |found: &Captured| found.no_failure.is_some() || found.gained.is_some();
-        if found.as_ref().is_some_and(|found| !excused(found)) || !may_report_failure(entry) {
+        if found.as_ref().is_some_and(|found| !excused(found)) || !may_report_failure(subject) {
             return found;
         }
         let claims = search.claims();
         if !claims.reports_failure || !claims.elaborate {
             return found;
         }
-        fill(text, &entry.line);
+        fill(text, subject.line);
         search.blank_all(text);
         match self.attempt(&mut search, text, finding) {
             Some(second) if found.is_none() || !excused(&second) => Some(second),
@@ -93,6 +92,7 @@ impl Expressions {
             let found =
                 search.first_unclaimed(expression, number + 1, text, start, &outer, finding);
             if let Some(found) = found {
+                finding.expression = Some(number + 1);
                 let ignored = self.ignores(search, text, start, finding);
                 return (!ignored).then_some(found);
             }
@@ -108,26 +108,25 @@ impl Expressions {
         start: usize,
         finding: &mut Finding,
     ) -> bool {
-        let mut any = |text: &str| {
+        let first = |text: &str, finding: &mut Finding| {
             let found = |e: &Expression| tried(e.is_match(text), 0, finding) == Some(true);
-            self.ignore.iter().any(found)
+            self.ignore.iter().position(found)
         };
-        if !any(&text[start..]) {
-            return false;
+        let Some(mut number) = first(&text[start..], finding) else { return false };
+        if !search.blanked && search.claims().elaborate {
+            let mut without_client = text.to_owned();
+            search.blank(&mut without_client);
+            let Some(other) = first(&without_client[start..], finding) else { return false };
+            number = other;
         }
-        let claims = search.claims();
-        if search.blanked || !claims.elaborate {
-            return true;
-        }
-        let mut without_client = text.to_owned();
-        search.blank(&mut without_client);
-        any(&without_client[start..])
+        finding.ignored_by = Some(number + 1);
+        true
     }
 }
 
 impl Search<'_> {
     fn claims(&self) -> &Claims {
-        self.claims.get_or_init(|| claims(self.entry))
+        self.claims.get_or_init(|| claims(self.subject))
     }
 
     /// The first match of the expression that takes nothing of the client's for the
@@ -148,7 +147,7 @@ impl Search<'_> {
             match self.claimed(&found) {
                 None => return Some(found),
                 Some(Claimed::Address(span)) => {
-                    let address = found.address.as_ref().map(|a| text_at(&self.entry.line, a));
+                    let address = found.address.as_ref().map(|a| text_at(self.subject.line, a));
                     finding.planted = finding.planted.or(address.and_then(|a| a.parse().ok()));
                     if round < ROUNDS {
                         blank(text, &span);
@@ -164,7 +163,7 @@ impl Search<'_> {
 
     /// What of that which decides about the line is the client's.
     fn claimed(&self, found: &Captured) -> Option<Claimed> {
-        self.entry.daemon?;
+        self.subject.daemon?;
         let claims = self.claims();
         let address = [&found.address, &found.prefix_length].into_iter().flatten();
         if let Some(span) = address.into_iter().find_map(|span| claims.overlap(span)) {

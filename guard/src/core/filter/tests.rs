@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::entry::Dating;
 use crate::core::jail::JailId;
 use crate::core::time::Timestamp;
 
@@ -9,6 +10,7 @@ fn text(prefregex: &str, failregex: &[&str], ignoreregex: &[&str]) -> FilterText
         prefregex: prefregex.to_owned(),
         failregex: lines(failregex),
         ignoreregex: lines(ignoreregex),
+        ..FilterText::default()
     }
 }
 
@@ -19,6 +21,7 @@ fn compiled(prefregex: &str, failregex: &[&str], ignoreregex: &[&str]) -> Filter
 fn find(filter: &Filter, line: &str) -> Finding {
     let entry = Entry {
         time: Timestamp::default(),
+        dating: Dating::Known,
         line: line.to_owned(),
         message_start: 0,
         daemon: None,
@@ -28,7 +31,7 @@ fn find(filter: &Filter, line: &str) -> Finding {
 }
 
 fn host(filter: &Filter, line: &str) -> Option<String> {
-    find(filter, line).failure.map(|(host, _)| host.to_string())
+    find(filter, line).failure.map(|found| found.who.to_string())
 }
 
 #[test]
@@ -115,7 +118,7 @@ fn an_expression_that_takes_too_long_is_reported_and_the_next_one_is_tried() {
     let line = format!("{} 192.0.2.1", "a".repeat(60));
     let finding = find(&filter, &line);
     assert_eq!(finding.step_limit, Some(1));
-    assert_eq!(finding.failure.map(|(host, _)| host.to_string()).as_deref(), Some("192.0.2.1"));
+    assert_eq!(finding.failure.map(|found| found.who.to_string()).as_deref(), Some("192.0.2.1"));
     assert_eq!(find(&filter, "aax192.0.2.1").step_limit, None);
 }
 

@@ -14,7 +14,7 @@ use super::reader::{Found, Reader};
 use super::route::{Holds, Router};
 use super::trust::{Origin, origin};
 use super::{BATCH_BYTES, BATCH_ENTRIES, Counters, JournalError, Options, Place, Start, line};
-use crate::core::entry::{Batch, Entry, Position};
+use crate::core::entry::{Batch, Dating, Entry, Position};
 use crate::core::time::Timestamp;
 
 /// How long a position that moved without an entry for any jail may wait to be sent.
@@ -220,7 +220,8 @@ impl Follow {
         Counters::add(&self.counters.accepted);
         let (line, message_start) = line::line(&self.fields, || reader.monotonic_micros());
         let time = line::time(&self.fields, received);
-        Some(Entry { time, line, message_start, daemon, jails })
+        let dating = Dating::Known;
+        Some(Entry { time, dating, line, message_start, daemon, jails })
     }
 
     /// Sends a position that waited long enough.

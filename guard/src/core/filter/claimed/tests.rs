@@ -1,21 +1,14 @@
 use super::*;
-use crate::core::jail::JailId;
-use crate::core::time::Timestamp;
 
-fn entry(daemon: Daemon, line: &str) -> Entry {
-    Entry {
-        time: Timestamp::default(),
-        line: line.to_owned(),
-        message_start: line.find(": ").map_or(0, |at| at + 2),
-        daemon: Some(daemon),
-        jails: vec![JailId(0)],
-    }
+fn subject(daemon: Daemon, line: &str) -> Subject<'_> {
+    let message_start = line.find(": ").map_or(0, |at| at + 2);
+    Subject { line, message_start, daemon: Some(daemon) }
 }
 
 /// The line with what the client controls replaced by one underscore a span.
 fn masked(daemon: Daemon, line: &str) -> String {
     let mut out = line.to_owned();
-    for span in claims(&entry(daemon, line)).spans.into_iter().rev() {
+    for span in claims(&subject(daemon, line)).spans.into_iter().rev() {
         out.replace_range(span, "_");
     }
     out
@@ -96,7 +89,7 @@ fn a_plain_name_is_not_elaborate() {
     for (user, elaborate) in [("root", false), ("a.b-c_d@pam", false), ("a b", true), ("é", true)]
     {
         let line = format!("pve sshd[1]: Invalid user {user} from 2.2.2.2 port 22");
-        assert_eq!(claims(&entry(Daemon::Sshd, &line)).elaborate, elaborate, "{user}");
+        assert_eq!(claims(&subject(Daemon::Sshd, &line)).elaborate, elaborate, "{user}");
     }
 }
 

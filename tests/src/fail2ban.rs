@@ -1,0 +1,76 @@
+//! Fail2Ban as Debian packages it: its filters, its sample corpus and its programs,
+//! fetched and read in place. They are GPL; nothing of them is copied into guard.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{command, finish};
+
+/// An unpacked package.
+#[derive(Clone, Debug)]
+pub struct Package(PathBuf);
+
+impl Package {
+    /// Debian's current package, fetched once into `target/peers`, or the tree that
+    /// `GUARD_FAIL2BAN` names.
+    ///
+    /// # Errors
+    /// When it cannot be fetched or unpacked.
+    pub fn fetch() -> Result<Self> {
+        if let Some(tree) = env::var_os("GUARD_FAIL2BAN") {
+            return Ok(Self(tree.into()));
+        }
+        let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers");
+        let tree = peers.join("fail2ban");
+        if !tree.exists() {
+            // Two tests may fetch at once: each in a place of its own, the first wins.
+            fs::create_dir_all(&peers)?;
+            let place = tempfile::tempdir_in(&peers)?;
+            let mut fetch = command("apt-get", ["--quiet", "download", "fail2ban"]);
+            fetch.current_dir(&place);
+            finish(fetch).context("fetch Debian's fail2ban (apt-get update may help)")?;
+            let package = fs::read_dir(&place)?.next().context("apt-get fetched nothing")??;
+            let unpacked = place.path().join("unpacked");
+            let mut unpack = command("dpkg-deb", ["--extract"]);
+            unpack.arg(package.path()).arg(&unpacked);
+            finish(unpack)?;
+            if let Err(error) = fs::rename(&unpacked, &tree)
+                && !tree.exists()
+            {
+                bail!("put {} in place: {error}", tree.display());
+            }
+        }
+        Ok(Self(tree))
+    }
+
+    /// What Debian installs as `/etc/fail2ban`.
+    pub fn configuration(&self) -> PathBuf {
+        self.0.join("etc/fail2ban")
+    }
+
+    /// The Python packages: `fail2ban` lies in it.
+    pub fn python(&self) -> PathBuf {
+        self.0.join("usr/lib/python3/dist-packages")
+    }
+
+    /// The sample corpus: one file of log lines a filter.
+    pub fn sample_logs(&self) -> PathBuf {
+        self.python().join("fail2ban/tests/files/logs")
+    }
+
+    /// Filters that only the corpus uses.
+    pub fn test_filters(&self) -> PathBuf {
+        self.python().join("fail2ban/tests/config/filter.d")
+    }
+
+    /// One of its programs, such as `fail2ban-client`, run in place: with Debian's
+    /// Python and this package's modules.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new("python3");
+        command.arg(self.0.join("usr/bin").join(name)).env("PYTHONPATH", self.python());
+        command
+    }
+}
