@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 
-use crate::{check, test};
+use crate::{check, fuzz, test};
+
+/// Seconds for each fuzz target.
+const FUZZ_SECONDS: u32 = 5;
 
 /// Options of `ci`.
 #[derive(clap::Args)]
@@ -10,5 +13,6 @@ pub(crate) struct Options {}
 
 pub(crate) fn run(_options: &Options) -> Result<()> {
     check::run(&check::Options {})?;
-    test::run(&test::Options { part: None })
+    test::run(&test::Options { part: None })?;
+    fuzz::run(&fuzz::Options::all(FUZZ_SECONDS))
 }

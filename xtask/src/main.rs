@@ -11,6 +11,7 @@ mod build_ebpf;
 mod check;
 mod ci;
 mod demo;
+mod fuzz;
 mod install;
 mod packages;
 mod test;
@@ -38,6 +39,8 @@ enum Verb {
     Demo(demo::Options),
     /// Measure, beside Fail2Ban where it can do the same.
     Bench(bench::Options),
+    /// Try inputs that nobody thought of, for a bounded time.
+    Fuzz(fuzz::Options),
     /// Everything that a change must pass: check, then test.
     Ci(ci::Options),
 }
@@ -64,6 +67,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Install(options) => install::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Ci(options) => ci::run(&options),
     }
 }

@@ -21,6 +21,9 @@ pub(crate) const KERNEL: &[&str] = &["ethtool"];
 pub(crate) const HOSTS: &[&str] =
     &["debootstrap", "openssh-client", "sshpass", "systemd-container"];
 
+/// To build libFuzzer.
+pub(crate) const FUZZING: &[&str] = &["g++", "libc6-dev"];
+
 /// Installs what is missing of these; as another user than root, says how to.
 pub(crate) fn need(lists: &[&[&str]]) -> Result<()> {
     if !Path::new("/usr/bin/dpkg-query").exists() {

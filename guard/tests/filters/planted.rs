@@ -1,6 +1,8 @@
 //! Planted addresses: whatever a client writes into any field of any message, nobody
 //! but the true sender is found, and in messages about failures the sender is found.
 
+use std::sync::LazyLock;
+
 use guard::core::entry::Daemon;
 use guard::core::filter::{Filter, Memory};
 use proptest::prelude::*;
@@ -18,117 +20,22 @@ struct Message {
     failure: bool,
 }
 
-const fn sshd(text: &'static str) -> Message {
-    Message { daemon: Daemon::Sshd, text, failure: false }
-}
-
-const fn failed(text: &'static str) -> Message {
-    Message { daemon: Daemon::Sshd, text, failure: true }
-}
-
-const MESSAGES: &[Message] = &[
-    failed("Invalid user {c} from {h} port 40022"),
-    failed("Failed password for invalid user {c} from {h} port 40022 ssh2"),
-    failed("Failed password for {c} from {h} port 40022 ssh2"),
-    failed("Failed keyboard-interactive/pam for invalid user {c} from {h} port 40022 ssh2"),
-    failed("Failed none for invalid user {c} from {h} port 40022 ssh2"),
-    failed("Failed publickey for invalid user {c} from {h} port 40022 ssh2: RSA SHA256:v3dpapGle"),
-    failed(
-        "error: maximum authentication attempts exceeded for {c} from {h} port 40022 ssh2 [preauth]",
-    ),
-    failed(
-        "error: maximum authentication attempts exceeded for invalid user {c} from {h} port 40022 ssh2 [preauth]",
-    ),
-    failed("error: PAM: Authentication failure for illegal user {c} from {h}"),
-    failed("User {c} from {h} not allowed because not listed in AllowUsers"),
-    failed("User {c} from {h} not allowed because none of user's groups are listed in AllowGroups"),
-    failed("ROOT LOGIN REFUSED FROM {h} port 40022"),
-    // The client's text is on both sides: the sender may be missed, others never found.
-    sshd(
-        "Failed publickey for {c} from {h} port 40022 ssh2: RSA-CERT SHA256:v3dp ID {c} (serial 0) CA RSA SHA256:v3dp",
-    ),
-    sshd(
-        "Failed publickey for invalid user {c} from {h} port 40022 ssh2: RSA-CERT SHA256:v3dp ID {c} (serial 0) CA RSA SHA256:v3dp",
-    ),
-    sshd(
-        "Failed hostbased for {c} from {h} port 40022 ssh2: RSA SHA256:v3dp, client user \"{c}\", client host \"{c}\"",
-    ),
-    sshd("Failed gssapi-with-mic for {c} from {h} port 40022 ssh2: {c}"),
-    sshd(
-        "Disconnecting invalid user {c} {h} port 40022: Change of username or service not allowed: ({c},ssh-connection) -> ({c},{c}) [preauth]",
-    ),
-    sshd(
-        "Disconnecting authenticating user {c} {h} port 40022: Too many authentication failures [preauth]",
-    ),
-    sshd(
-        "Unable to negotiate with {h} port 40022: no matching host key type found. Their offer: {c} [preauth]",
-    ),
-    sshd(
-        "Unable to negotiate with invalid user {c} {h} port 40022: no matching cipher found. Their offer: {c} [preauth]",
-    ),
-    sshd("userauth_hostbased mismatch: client sends {c}, but we resolve {h} to {c}"),
-    sshd(
-        "/home/x/.ssh/authorized_keys:1: Authentication tried for {c} with correct key but not from a permitted host (host={c}, ip={h}, required={c}).",
-    ),
-    sshd("Postponed keyboard-interactive for invalid user {c} from {h} port 40022 ssh2 [preauth]"),
-    sshd("Accepted password for {c} from {h} port 40022 ssh2"),
-    sshd("User {c} not allowed because account is locked"),
-    sshd("User {c} not allowed because shell /bin/x does not exist"),
-    sshd("Connection closed by invalid user {c} {h} port 40022 [preauth]"),
-    sshd("Connection reset by authenticating user {c} {h} port 40022 [preauth]"),
-    sshd("Disconnected from user {c} {h} port 40022"),
-    sshd("fatal: Timeout before authentication for {h} port 40022"),
-    sshd("Received disconnect from {h} port 40022:11: {c} [preauth]"),
-    sshd("error: Received disconnect from {h} port 40022:3: {c} [preauth]"),
-    sshd("Bad protocol version identification '{c}' from {h} port 40022"),
-    sshd("error: kex_exchange_identification: client sent invalid protocol identifier \"{c}\""),
-    sshd("banner exchange: Connection from {h} port 40022: invalid format"),
-    sshd(
-        "fatal: userauth_finish: Connection from authenticating user {c} {h} port 40022: Broken pipe [preauth]",
-    ),
-    sshd("Connection from {h} port 40022 on 10.3.0.254 port 22 rdomain \"\""),
-    sshd("Did not receive identification string from {h} port 40022"),
-    sshd("probed from {h} port 40022 with {c}. Don't panic."),
-    sshd("reverse mapping checking getaddrinfo for {c} [{h}] failed."),
-    sshd("Address {h} maps to {c}, but this does not map back to the address."),
-    sshd("Nasty PTR record \"{c}\" is set up for {h}, ignoring"),
-    sshd("refused connect from {c} ({h})"),
-    sshd("drop connection #10 from [{h}]:40022 on [10.3.0.254]:22 penalty: failed authentication"),
-    sshd(
-        "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost={h}  user={c}",
-    ),
-    sshd(
-        "PAM 2 more authentication failures; logname= uid=0 euid=0 tty=ssh ruser= rhost={h}  user={c}",
-    ),
-    sshd("pam_sss(sshd:auth): received for user {c}: 7 (Authentication failure)"),
-    sshd("pam_unix(sshd:session): session opened for user {c}(uid=1000) by (uid=0)"),
-    sshd("input_userauth_request: invalid user {c} [preauth]"),
-    sshd("subsystem request for {c} by user {c} failed, subsystem not found"),
-    sshd("error: userauth_pubkey: unsupported public key algorithm: {c} [preauth]"),
-    sshd("Accepted certificate ID \"{c}\" (serial 0) signed by RSA CA SHA256:v3dp via /etc/ssh/ca"),
-    sshd("error: connect_to {c} port 25: failed."),
-    Message {
-        daemon: Daemon::Pvedaemon,
-        text: "authentication failure; rhost=::ffff:{h} user={c} msg=no such user ('{c}')",
-        failure: true,
-    },
-    Message {
-        daemon: Daemon::Pvedaemon,
-        text: "authentication failure; rhost={h} user={c} msg=Authentication failure",
-        failure: true,
-    },
-    Message {
-        daemon: Daemon::Pvedaemon,
-        text: "openid authentication failure; rhost={h} msg={c}",
-        failure: true,
-    },
-    Message { daemon: Daemon::Pvedaemon, text: "<{c}> starting task UPID:{c}:", failure: false },
-    Message {
-        daemon: Daemon::Pvedaemon,
-        text: "<root@pam> successful auth for user '{c}'",
-        failure: false,
-    },
-];
+static MESSAGES: LazyLock<Vec<Message>> = LazyLock::new(|| {
+    let text = include_str!("../../../tests/fixtures/client-fields.txt");
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let message = |line: &'static str| {
+        let (head, text) = line.split_once(": ").expect("`DAEMON KIND: MESSAGE`");
+        let (daemon, failure) = match head {
+            "sshd failed" => (Daemon::Sshd, true),
+            "sshd other" => (Daemon::Sshd, false),
+            "pvedaemon failed" => (Daemon::Pvedaemon, true),
+            "pvedaemon other" => (Daemon::Pvedaemon, false),
+            _ => panic!("`{head}` is no daemon and kind"),
+        };
+        Message { daemon, text, failure }
+    };
+    lines.map(message).collect()
+});
 
 /// Filters that people might write, none of which guards against the client's text.
 fn careless() -> Vec<Filter> {

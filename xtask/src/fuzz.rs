@@ -1,0 +1,179 @@
+//! `cargo xtask fuzz`: the fuzz targets under `tests/fuzz`, each for a bounded time.
+//!
+//! Input: the committed inputs of each target, and what earlier runs on this machine
+//! found worth keeping (`target/fuzz`). Output: how many inputs each target has tried,
+//! and, when one fails, the input and how to run it again. Coverage is the compiler's
+//! own (SanitizerCoverage), which the ordinary toolchain has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{packages, workspace};
+
+/// The compiler flags that libFuzzer needs to see which ways an input takes.
+const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 \
+    -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// Flags take effect only with a target named, else build scripts would get them too.
+#[cfg(target_arch = "x86_64")]
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+#[cfg(target_arch = "aarch64")]
+const TARGET: &str = "aarch64-unknown-linux-gnu";
+
+/// Options of `fuzz`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Targets to run; all of them by default.
+    targets: Vec<String>,
+    /// Seconds for each target.
+    #[arg(long, default_value_t = 20)]
+    seconds: u32,
+    /// Run one input through its target instead of looking for new ones.
+    #[arg(long, value_name = "FILE", requires = "targets")]
+    input: Option<PathBuf>,
+}
+
+impl Options {
+    /// All targets, for so many seconds each.
+    pub(crate) fn all(seconds: u32) -> Self {
+        Self { targets: Vec::new(), seconds, input: None }
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    packages::need(&[packages::FUZZING])?;
+    let known = targets()?;
+    if let Some(unknown) = options.targets.iter().find(|name| !known.contains(name)) {
+        bail!("there is no target `{unknown}`: there are {}", known.join(", "));
+    }
+    let chosen = if options.targets.is_empty() { &known } else { &options.targets };
+    workspace::show("building the fuzz targets", &mut build())?;
+    let mut tried = 0;
+    let mut failed = Vec::new();
+    for target in chosen {
+        println!("\n=== {target}");
+        match fuzz(target, options)? {
+            Outcome::Tried(count) => {
+                println!("{count} inputs tried");
+                tried += count;
+            }
+            Outcome::Failed(input) => {
+                println!(
+                    "FAILED; again with: cargo xtask fuzz {target} --input {}",
+                    input.display()
+                );
+                failed.push(target.as_str());
+            }
+        }
+    }
+    println!("\n{tried} inputs tried in {} targets", chosen.len());
+    if !failed.is_empty() {
+        bail!("an input fails in: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+enum Outcome {
+    Tried(u64),
+    Failed(PathBuf),
+}
+
+/// Runs one target. libFuzzer talks on standard error, and ends with its figures.
+fn fuzz(target: &str, options: &Options) -> Result<Outcome> {
+    let kept = workspace::target().join("fuzz/kept").join(target);
+    let failures = workspace::target().join("fuzz/failures").join(target);
+    for directory in [&kept, &failures] {
+        fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    }
+    let program = workspace::target().join("fuzz").join(TARGET).join("release").join(target);
+    let mut command = Command::new(&program);
+    command
+        .args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=0"])
+        .arg(format!("-artifact_prefix={}/", failures.display()))
+        .stdin(Stdio::null());
+    match &options.input {
+        Some(input) => command.arg(input),
+        None => command
+            .args([format!("-max_total_time={}", options.seconds), "-max_len=1024".to_owned()])
+            .arg(&kept)
+            .arg(committed(target)),
+    };
+    let before = newest(&failures)?;
+    let output = command.output().with_context(|| format!("start {}", program.display()))?;
+    let talk = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        eprintln!("{talk}");
+        let input = newest(&failures)?.filter(|found| Some(found) != before.as_ref());
+        let input = input.or_else(|| options.input.clone());
+        return match input {
+            Some(input) => Ok(Outcome::Failed(input)),
+            None => bail!("{target} ended with {}", output.status),
+        };
+    }
+    if options.input.is_some() {
+        return Ok(Outcome::Tried(1));
+    }
+    let executed =
+        talk.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    let count = executed.and_then(|count| count.trim().parse().ok());
+    count.map(Outcome::Tried).with_context(|| format!("no figures from {target}:\n{talk}"))
+}
+
+fn build() -> Command {
+    let mut build = workspace::cargo(&["build", "--release", "--locked", "--target", TARGET]);
+    build
+        .current_dir(directory())
+        .env("CARGO_TARGET_DIR", workspace::target().join("fuzz"))
+        .env("RUSTFLAGS", COVERAGE);
+    build
+}
+
+/// Names of the targets, in the order in which `Cargo.toml` has them.
+fn targets() -> Result<Vec<String>> {
+    let path = directory().join("Cargo.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let manifest: toml::Table = text.parse().with_context(|| format!("read {}", path.display()))?;
+    let bins = manifest.get("bin").and_then(toml::Value::as_array).context("no [[bin]]")?;
+    let name = |bin: &toml::Value| Some(bin.get("name")?.as_str()?.to_owned());
+    Ok(bins.iter().filter_map(name).collect())
+}
+
+fn directory() -> PathBuf {
+    workspace::root().join("tests/fuzz")
+}
+
+/// Inputs that are kept in the repository: where a target begins, and what once failed.
+fn committed(target: &str) -> PathBuf {
+    directory().join("corpus").join(target)
+}
+
+/// The file in a directory that was written last.
+fn newest(directory: &Path) -> Result<Option<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in directory.read_dir()? {
+        let entry = entry?;
+        files.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    Ok(files.into_iter().max().map(|(_, path)| path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_has_inputs_to_begin_with() {
+        let names = targets().expect("targets");
+        assert!(!names.is_empty());
+        for name in names {
+            let inputs = committed(&name).read_dir().map(Iterator::count);
+            assert!(inputs.is_ok_and(|count| count > 0), "{name} has none");
+        }
+    }
+}
