@@ -229,8 +229,7 @@ impl Resolution<'_> {
     }
 
     fn untagged(&self, name: &str, outer: &Values) -> Option<Checked<Text>> {
-        let scope =
-            |section, fixed| Scope { merged: self.merged, section, fixed, known: &NOTHING };
+        let scope = |section, fixed| Scope { merged: self.merged, section, fixed, known: &NOTHING };
         if let Some(argument) = self.arguments.get(name) {
             return Some(Ok(argument.clone()));
         }
