@@ -158,11 +158,11 @@ fn what_has_no_effect_is_told() {
         ("chain = FORWARD", "9 [x] chain = `FORWARD` has no effect"),
         (
             "backend = polling\nlogpath = /none/x",
-            "4:11 [x] no file matches logpath yet: the jail waits for one",
+            "4:1 [x] no file matches `/none/x` yet: the jail waits for one",
         ),
         (
             "backend = auto\nlogpath = /none/x",
-            "4:11 [x] no file matches logpath: the jail reads the journal instead",
+            "4:1 [x] no file matches `/none/x`: the jail reads the journal instead",
         ),
         (
             "bantime.increment = on\nbantime.formula = ban.Time * 2",
@@ -197,7 +197,7 @@ fn what_has_no_effect_is_told() {
     ] {
         assert_eq!(told(quiet), "", "{quiet}");
     }
-    let note = "note jail.local:3:14 [x] maxmatches has no effect: log lines are not kept";
+    let note = "note jail.local:3:1 [x] maxmatches has no effect: log lines are not kept";
     assert_eq!(told("maxmatches = 3"), note);
     let alone = "note jail.local:3:15 [x] ignorecache has no effect without ignorecommand";
     assert_eq!(told("ignorecache = key=<ip>"), alone);
