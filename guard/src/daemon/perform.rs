@@ -159,7 +159,7 @@ impl Performer {
     fn hand_on(&mut self, effects: Effects, to: Option<oneshot::Sender<Response>>) {
         for change in &effects.persist {
             match change {
-                Change::Count(failure) => self.totals[failure.jail.index()].failures += 1,
+                Change::Count { failure, .. } => self.totals[failure.jail.index()].failures += 1,
                 Change::Ban(ban) => self.totals[ban.jail.index()].bans += 1,
                 _ => {}
             }
