@@ -17,7 +17,7 @@
 //!
 //! # Layers
 //!
-//! `core` → `config` → {`source`, `store`, `enforce`, `control`, `host`} (these never
+//! `core` → `config` → {`source`, `store`, `enforce`, `control`, `host`, `helper`} (these never
 //! import each other) → `daemon` → `cli` → the binary. `cargo xtask check` checks it.
 
 #![deny(unsafe_code)]
@@ -33,6 +33,8 @@ pub mod control;
 pub mod daemon;
 #[cfg(feature = "agent")]
 pub mod enforce;
+#[cfg(feature = "agent")]
+pub mod helper;
 #[cfg(feature = "agent")]
 pub mod host;
 #[cfg(feature = "agent")]

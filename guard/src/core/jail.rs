@@ -177,6 +177,16 @@ pub enum AllowElsewhere {
     File(std::path::PathBuf),
 }
 
+/// As `ignoreip` writes it.
+impl fmt::Display for AllowElsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
 impl Jail {
     /// Which journal entries it reads, if it reads the journal.
     pub fn journal_match(&self) -> Option<&JournalMatch> {

@@ -60,6 +60,8 @@ pub enum Allowed {
     Wide,
     /// It was let in again (`guardctl unban`) after it failed.
     Pardoned,
+    /// The jail's `ignorecommand` says so.
+    Command,
     /// Listed in `ignoreip` of the jail, or in `allow` of `guard.toml`.
     Listed {
         /// The entry of the list.
@@ -76,6 +78,7 @@ impl fmt::Display for Allowed {
             Self::NoRoom => f.write_str("there are as many bans as limits.bans allows"),
             Self::Wide => f.write_str("only single addresses can be banned so far"),
             Self::Pardoned => f.write_str("it was let in again since"),
+            Self::Command => f.write_str("the jail's ignorecommand says so"),
             Self::Listed { entry } => {
                 write!(f, "{entry} is on an allow-list (ignoreip, or allow in guard.toml)")
             }

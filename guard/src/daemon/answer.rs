@@ -51,6 +51,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
         .collect();
     let mut problems = performer.background.problems.clone();
     problems.extend(performer.store_problem.clone());
+    problems.extend(performer.engine.troubles());
     let full = performer.engine.refused_for_space();
     if full > 0 {
         problems.push(format!("{full} bans were not made: limits.bans is reached"));

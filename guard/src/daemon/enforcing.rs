@@ -248,5 +248,9 @@ fn is_about_lines(report: &Report) -> bool {
             | Report::Evicted { .. }
             | Report::Planted { .. }
             | Report::StepLimit { .. }
+            | Report::Unanswered { .. }
+            | Report::Unresolved { .. }
+            | Report::ListTrouble { .. }
+            | Report::ListChanged { .. }
     )
 }

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod answer;
+pub mod asking;
 pub mod backend;
 pub mod enforcing;
 pub mod log;

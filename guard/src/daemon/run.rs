@@ -5,6 +5,7 @@
 //! until then.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -20,7 +21,7 @@ use crate::config::{self, Diagnostic, Loaded, Severity};
 use crate::control::protocol::Response;
 use crate::control::server::{Bounds, Server};
 use crate::core::effects::Effects;
-use crate::core::engine::Engine;
+use crate::core::engine::{Engine, Seed};
 use crate::core::entry::Batch;
 use crate::core::jail::{JailId, JailName, JournalMatch};
 use crate::core::time::Span;
@@ -28,7 +29,7 @@ use crate::daemon::answer::Background;
 use crate::daemon::enforcing;
 use crate::daemon::perform::{Command, Performer};
 use crate::daemon::stored::{self, Recalled};
-use crate::daemon::{backend, log, report};
+use crate::daemon::{asking, backend, log, report};
 use crate::enforce::Moment;
 use crate::host;
 use crate::source::journal::{self, Counters, Options, Place, Start};
@@ -110,7 +111,7 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
         .into_iter()
         .find(|position| position.source == source)
         .map_or_else(|| Start::Since(now().wall - longest), Start::After);
-    let (engine, effects) = Engine::restore(
+    let (mut engine, effects) = Engine::restore(
         loaded.jails,
         settings.allow.clone(),
         settings.limits.engine(),
@@ -118,7 +119,8 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
         stored,
         now().wall,
     );
-    let Effects { persist, report: reports, .. } = effects;
+    engine.seed(Seed { secret: random(), process: std::process::id() });
+    let Effects { persist, report: reports, ask, .. } = effects;
     store.persist(&persist, &names).map_err(broken)?;
     // Those of jails that are not started.
     store.expire(now().wall).map_err(broken)?;
@@ -138,6 +140,10 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     backend::leave_other(settings, kind);
     let (commands, inbox) = mpsc::unbounded_channel();
     let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
+    let (questions, question_inbox) = mpsc::unbounded_channel();
+    for question in ask {
+        let _ = questions.send(question);
+    }
     let (jobs, job_inbox) = std::sync::mpsc::sync_channel(WAITING_JOBS);
     let counters = Arc::new(Counters::default());
     let mut problems: Vec<String> = loaded.diagnostics.errors().map(Diagnostic::line).collect();
@@ -159,6 +165,7 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
             names,
             totals,
             jobs,
+            questions,
             background,
             now,
             waiting,
@@ -187,6 +194,7 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
         () = server.serve(answer) => {}
         () = follow(&mut watch, &commands) => {}
         () = keep_alive(&commands) => {}
+        () = asking::work(question_inbox, &commands, &settings.helper_socket) => {}
         result = told_to_stop() => result.map_err(broken)?,
     }
 
@@ -205,6 +213,11 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     });
     let _ = timeout(STOP_PATIENCE, ended).await;
     Ok(())
+}
+
+/// A number that nobody can guess: the standard library keys its hash tables with one.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Both clocks, now.
