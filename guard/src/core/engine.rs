@@ -207,7 +207,7 @@ impl Engine {
             _ => gate.clear(source).ok(),
         };
         match cleared {
-            Some(cleared) if !ended && source.is_host() => {
+            Some(cleared) if !ended => {
                 if let Entered::New(ban) = self.ledger.ban(jail, cleared, since, until, reason) {
                     effects.report.push(Report::Restored(ban));
                 }
@@ -261,10 +261,6 @@ impl Engine {
 
     fn count(&mut self, now: Timestamp, failure: Failure, effects: &mut Effects) {
         let (jail, source) = (failure.jail, failure.source);
-        if !source.is_host() {
-            effects.report.push(Report::Ignored { failure, allowed: Allowed::Wide });
-            return;
-        }
         let cleared = match self.gate(jail).clear(source) {
             Ok(cleared) => cleared,
             Err(allowed) => {
