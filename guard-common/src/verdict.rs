@@ -62,8 +62,11 @@ pub trait Tables {
     /// A ban that was found.
     type Ban: Copy;
 
-    /// The ban of a source.
+    /// The ban of a source by its address.
     fn ban(&self, source: &Address) -> Option<Self::Ban>;
+    /// What all banned prefixes that contain a source say together, with the longest of
+    /// them.
+    fn net_ban(&self, source: &Address) -> Option<Self::Ban>;
     /// What the ban cuts off until when.
     fn slots(&self, ban: Self::Ban) -> impl Iterator<Item = Slot>;
     /// The port classes at an index of [`crate::layout::port_index`].
@@ -88,7 +91,9 @@ pub struct Judgement<B> {
 /// Judges one packet.
 ///
 /// The source comes first, because hardly any is banned. The clock comes last, because
-/// it costs more than all the rest together on virtual machines.
+/// it costs more than all the rest together on virtual machines. An address that is
+/// banned alone and with a prefix is cut off by both; the drop is put down to the one
+/// that lasts longer.
 #[inline(always)]
 pub fn judge<T: Tables>(packet: &impl Reader, link: Link, tables: &T) -> Judgement<T::Ban> {
     let judged = match network(packet, link) {
@@ -110,18 +115,28 @@ fn judge_header<T: Tables>(
     tables: &T,
 ) -> Result<Judgement<T::Ban>, Unwalked> {
     let pass = |verdict| Ok(Judgement { verdict, ban: None });
-    let Some(ban) = tables.ban(&header.source(packet)?) else {
+    let source = header.source(packet)?;
+    let (alone, net) = (tables.ban(&source), tables.net_ban(&source));
+    if alone.is_none() && net.is_none() {
         return pass(Verdict::PassClean);
-    };
-    let classes = tables.port_classes(header.port_index(packet)?);
-    // The latest end among the jails that cut this port off.
-    let mut until = None;
-    for slot in tables.slots(ban) {
-        if slot.classes & classes != 0 {
-            until = until.max(Some(slot.until));
-        }
     }
-    let Some(until) = until else {
+    let classes = tables.port_classes(header.port_index(packet)?);
+    // The latest end among the jails that cut this port off, and whose it is.
+    let mut latest: Option<(u64, T::Ban)> = None;
+    let mut consider = |ban: T::Ban| {
+        for slot in tables.slots(ban) {
+            if slot.classes & classes != 0 && latest.is_none_or(|(until, _)| slot.until > until) {
+                latest = Some((slot.until, ban));
+            }
+        }
+    };
+    if let Some(ban) = alone {
+        consider(ban);
+    }
+    if let Some(ban) = net {
+        consider(ban);
+    }
+    let Some((until, ban)) = latest else {
         return pass(Verdict::PassOtherPort);
     };
     if tables.scope() != SCOPE_ALL && !tables.is_own(&header.destination(packet)?) {

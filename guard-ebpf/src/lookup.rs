@@ -1,11 +1,17 @@
 //! The maps as the tables that a packet is judged by.
 
+use core::arch::asm;
+use core::cell::UnsafeCell;
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
-use guard_common::layout::{Ban, SCOPE_HOST, Slot};
+use guard_common::layout::{Ban, NetBan, SCOPE_HOST, SOME_V4, SOME_V6, Slot};
 use guard_common::packet::Address;
 use guard_common::verdict::Tables;
 
-use crate::maps::{BANS_V4, BANS_V6, META, OWN_ADDRESSES, PORT_CLASSES};
+use crate::maps::{
+    BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES,
+};
 
 /// The maps of this object.
 pub(crate) struct Maps;
@@ -18,10 +24,27 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn ban(&self, source: &Address) -> Option<*mut Ban> {
-        match source {
+        let found = match source {
             Address::V4(octets) => BANS_V4.get_ptr_mut(octets),
             Address::V6(octets) => BANS_V6.get_ptr_mut(octets),
-        }
+        };
+        found.map(after_null_check)
+    }
+
+    #[inline(always)]
+    fn net_ban(&self, source: &Address) -> Option<*mut Ban> {
+        let nets = META.get(0).map_or(0, |meta| meta.nets);
+        let found = match source {
+            Address::V4(word) if nets & SOME_V4 != 0 => {
+                BANS_V4_NETS.get(&Aligned::new(32, [*word, 0]).key)
+            }
+            Address::V6(words) if nets & SOME_V6 != 0 => {
+                BANS_V6_NETS.get(&Aligned::new(128, *words).key)
+            }
+            _ => None,
+        };
+        // A `Ban` is what a `NetBan` begins with.
+        found.map(|cell: &UnsafeCell<NetBan>| after_null_check(cell.get().cast()))
     }
 
     #[inline(always)]
@@ -52,4 +75,30 @@ impl Tables for Maps {
         // SAFETY: the helper takes nothing and touches nothing.
         unsafe { bpf_ktime_get_boot_ns() }
     }
+}
+
+/// A key whose address is at a multiple of 8 bytes: it is written in whole words, and
+/// the verifier takes no odd ones on the stack.
+#[repr(C, align(8))]
+struct Aligned<K> {
+    pad: u32,
+    key: Key<K>,
+}
+
+impl<K> Aligned<K> {
+    #[inline(always)]
+    fn new(length: u32, address: K) -> Self {
+        Self { pad: 0, key: Key::new(length, address) }
+    }
+}
+
+/// The same pointer, of which the compiler knows nothing any more. It may otherwise
+/// compute the address of a field before the comparison with null, which the verifier
+/// does not take.
+#[inline(always)]
+fn after_null_check(ban: *mut Ban) -> *mut Ban {
+    let mut ban = ban;
+    // SAFETY: no instruction at all, so nothing is touched.
+    unsafe { asm!("/* {ban} */", ban = inout(reg) ban, options(nostack, nomem)) };
+    ban
 }

@@ -289,20 +289,34 @@ fn a_hundred_thousand_addresses_are_banned_in_one_request() -> Result<()> {
 }
 
 #[test]
-fn a_prefix_is_refused_and_harms_nothing() -> Result<()> {
+fn a_prefix_is_banned_and_lifted_and_outlives_the_agent() -> Result<()> {
     let lan = Lan::new()?;
     for backend in ["xdp", "nft"] {
         let mut world = World::new(&lan, backend)?;
         world.agent.start()?;
-        let output = world.agent.guardctl_output(&["ban", "sshd", "192.0.2.0/24"])?;
+        // It contains this host's own address.
+        let output = world.agent.guardctl_output(&["ban", "sshd", "10.3.0.0/24"])?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.code() == Some(1), "{backend}: {output:?}");
-        ensure!(said.contains("192.0.2.0/24") && said.contains("single"), "{backend}: {said}");
-        ensure!(world.agent.guardctl(&["ban", "sshd", "192.0.2.1"])? == "1\n", "{backend}");
+        ensure!(said.contains("10.3.0.254 is this host's own address"), "{backend}: {said}");
+        // The attacker is 10.3.0.1, the neighbour 10.3.0.2.
+        ensure!(world.agent.guardctl(&["ban", "sshd", "10.3.0.0/31"])? == "1\n", "{backend}");
+        ensure!(world.answer(ATTACKER, SSH)? != Answer::Connected, "{backend}: not cut off");
+        ensure!(world.answer(NEIGHBOUR, SSH)? == Answer::Connected, "{backend}: neighbour");
+        ensure!(world.agent.guardctl(&["ban", "sshd", "10.3.0.1"])? == "1\n", "{backend}");
         world.agent.stop()?;
+        ensure!(world.answer(ATTACKER, SSH)? != Answer::Connected, "{backend}: without agent");
         world.agent.start()?;
         let bans = world.agent.guardctl(&["bans", "list"])?;
-        ensure!(bans.contains("192.0.2.1 ") && !bans.contains("/24"), "{backend}: {bans}");
+        ensure!(bans.contains("10.3.0.0/31 ") && bans.contains("10.3.0.1 "), "{backend}: {bans}");
+        ensure!(!bans.contains("NOT ENFORCED"), "{backend}: {bans}");
+        let output = world.agent.guardctl_output(&["unban", "sshd", "10.3.0.1"])?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success() && output.stdout == b"1\n", "{backend}: {output:?}");
+        ensure!(said.contains("10.3.0.1 is still banned with 10.3.0.0/31"), "{backend}: {said}");
+        ensure!(world.answer(ATTACKER, SSH)? != Answer::Connected, "{backend}: in the prefix");
+        ensure!(world.agent.guardctl(&["unban", "sshd", "10.3.0.0/31"])? == "1\n", "{backend}");
+        world.wait_for_answer(ATTACKER, SSH, true)?;
         world.agent.stop()?;
     }
     Ok(())

@@ -239,4 +239,8 @@ pub struct Outcome {
     pub refused: Vec<(Prefix, Allowed)>,
     /// Banned already, or not banned at all.
     pub unchanged: Vec<Prefix>,
+    /// After an unban: sources that a ban of a prefix around them still cuts off, and
+    /// that prefix.
+    #[serde(default)]
+    pub still_banned: Vec<(Prefix, Prefix)>,
 }

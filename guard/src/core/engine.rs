@@ -330,10 +330,6 @@ impl Engine {
 
     fn count(&mut self, now: Timestamp, failure: Failure, effects: &mut Effects) {
         let (jail, source) = (failure.jail, failure.source);
-        if !source.is_host() {
-            effects.report.push(Report::Ignored { failure, allowed: Allowed::Wide });
-            return;
-        }
         let cleared = match self.gate(jail).clear(source) {
             Ok(cleared) => cleared,
             Err(allowed) => {

@@ -83,6 +83,13 @@ impl Ledger {
         self.bans.get(&(jail, source)).map(|terms| terms.of(jail, source))
     }
 
+    /// The longest banned prefix of a jail around a source that is wider than it.
+    pub fn around(&self, jail: JailId, source: Prefix) -> Option<Prefix> {
+        let wider = (0..source.length()).rev();
+        let mut around = wider.filter_map(|length| Prefix::new(source.address(), length).ok());
+        around.find(|prefix| self.bans.contains_key(&(jail, *prefix)))
+    }
+
     /// Every ban, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = Ban> {
         self.bans.iter().map(|(&(jail, source), terms)| terms.of(jail, source))

@@ -35,7 +35,7 @@ impl Engine {
             _ => gate.clear(source).ok(),
         };
         match cleared {
-            Some(cleared) if !ended && source.is_host() => {
+            Some(cleared) if !ended => {
                 if let Entered::New(ban) = self.ledger.ban(jail, cleared, ban.terms()) {
                     effects.report.push(Report::Restored(ban));
                 }

@@ -36,10 +36,6 @@ impl Engine {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         for source in sources {
-            if !source.is_host() {
-                outcome.refused.push((source, Allowed::Wide));
-                continue;
-            }
             let gate = self.gate(jail);
             let cleared = match (force, gate.clear(source)) {
                 (_, Ok(cleared)) => cleared,
@@ -123,6 +119,10 @@ impl Engine {
             if outcome.changed == before {
                 outcome.unchanged.push(source);
             }
+            // Of all sources none is left.
+            let around = jails.iter().filter(|_| !everybody);
+            let around = around.filter_map(|&jail| self.ledger.around(jail, source)).min();
+            outcome.still_banned.extend(around.map(|prefix| (source, prefix)));
         }
         outcome
     }

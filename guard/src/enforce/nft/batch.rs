@@ -202,13 +202,14 @@ pub(super) struct Transaction {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::core::addr::Prefix;
     use crate::enforce::nft::rule::Family;
     use crate::enforce::nft::wire::{Message, Messages};
 
-    fn addresses(count: u32) -> Vec<IpAddr> {
+    fn addresses(count: u32) -> Vec<Prefix> {
         (0..count).map(|number| Ipv4Addr::from(number).into()).collect()
     }
 

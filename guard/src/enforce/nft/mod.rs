@@ -17,7 +17,8 @@
 //! Input: snapshots and deltas. Output: the table in the network namespace in which
 //! the enforcer was opened, made over netlink; no program is run. The IPv4 set and
 //! rule of each jail are there from the start, in configuration order; the IPv6 ones
-//! come with the jail's first IPv6 ban.
+//! come with the jail's first IPv6 ban, and with its first ban of a prefix a set of
+//! ranges, `net-set-JAIL` or `net6-set-JAIL`, with the same rules.
 //!
 //! Invariant: each `apply` is one transaction, and each `replace` too: the kernel does
 //! all of it or nothing. (Where the socket's send buffer cannot be raised, a large
@@ -32,8 +33,7 @@
 //!   └──────────────── found (what there is) ◄──────────────────────────┘
 //! ```
 
-use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rustix::io::Errno;
 
@@ -43,7 +43,8 @@ use crate::core::host::Host;
 use crate::core::jail::{JailId, JailName};
 use crate::core::time::Timestamp;
 use crate::enforce::nft::connection::{Connection, Refusal};
-use crate::enforce::nft::found::{Addresses, Found, read_addresses};
+use crate::enforce::nft::found::{Found, Sources, read_sources};
+use crate::enforce::nft::nets::{Nets, Turnover};
 use crate::enforce::nft::plan::Desired;
 use crate::enforce::nft::rule::{Family, Rule};
 use crate::enforce::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment};
@@ -53,6 +54,7 @@ mod connection;
 mod expression;
 mod found;
 mod message;
+mod nets;
 mod plan;
 mod rule;
 mod wire;
@@ -72,8 +74,10 @@ pub struct Nft {
     connection: Connection,
     /// The jails of the last snapshot.
     jails: Vec<JailPorts>,
-    /// Those that have an IPv6 set.
-    with_v6: HashSet<JailId>,
+    /// The sets that come with the first ban and are there.
+    present: HashSet<(JailId, Family)>,
+    /// The banned prefixes, of which the sets hold the outermost.
+    nets: HashMap<(JailId, Family), Nets>,
     interfaces: Vec<String>,
 }
 
@@ -87,7 +91,8 @@ impl Nft {
         Ok(Self {
             connection: Connection::open()?,
             jails: Vec::new(),
-            with_v6: HashSet::new(),
+            present: HashSet::new(),
+            nets: HashMap::new(),
             interfaces: Vec::new(),
         })
     }
@@ -123,6 +128,18 @@ impl Nft {
         self.make(desired, rebuild, false)
     }
 
+    /// The prefixes that a set of ranges bans: those that it has, and those in them that
+    /// are known.
+    fn banned(&self, name: &str, family: Family, held: HashSet<Prefix>) -> HashSet<Prefix> {
+        let id = self.jails.iter().position(|jail| jail.name.as_str() == name);
+        let id = id.and_then(|index| u16::try_from(index).ok()).map(JailId);
+        let known = id.and_then(|id| self.nets.get(&(id, family)));
+        let sorted: BTreeSet<Prefix> = held.iter().copied().collect();
+        let inner = known.into_iter().flat_map(Nets::iter);
+        let inner: Vec<Prefix> = inner.filter(|one| nets::covers(&sorted, *one)).collect();
+        held.into_iter().chain(inner).collect()
+    }
+
     fn jail(&self, id: JailId) -> Result<&JailPorts, EnforceError> {
         self.jails.get(id.index()).ok_or_else(|| {
             EnforceError::Unavailable(format!(
@@ -133,8 +150,9 @@ impl Nft {
         })
     }
 
-    /// What is left to do when the last change of each jail and source counts.
-    fn changes(&self, deltas: &[Delta], now: Timestamp) -> Result<Vec<Change>, EnforceError> {
+    /// What is left to do when the last change of each jail and source counts. Takes
+    /// note of the prefixes among them.
+    fn changes(&mut self, deltas: &[Delta], now: Timestamp) -> Result<Changes, EnforceError> {
         let mut last = HashMap::with_capacity(deltas.len());
         for delta in deltas {
             match delta {
@@ -142,28 +160,63 @@ impl Nft {
                 Delta::Unban { jail, source } => last.insert((*jail, *source), false),
             };
         }
-        let mut changes: Vec<Change> = Vec::new();
+        for (jail, _) in last.keys() {
+            self.jail(*jail)?;
+        }
+        let mut changes = Changes::default();
         let mut places = HashMap::new();
+        let mut turnovers: HashMap<usize, Turnover> = HashMap::new();
         for delta in deltas {
             let (Delta::Ban(Ban { jail, source, .. }) | Delta::Unban { jail, source }) = delta;
             let Some(banned) = last.remove(&(*jail, *source)) else { continue };
-            self.jail(*jail)?;
-            let family = Family::of(source.address());
-            if banned {
-                single(*source)?;
-            } else if !source.is_host() || family == Family::V6 && !self.with_v6.contains(jail) {
+            let (set, source) = ((*jail, Family::of(*source)), *source);
+            if !banned && set.1 != Family::V4 && !self.present.contains(&set) {
                 continue;
             }
-            let place = *places.entry((*jail, family)).or_insert_with(|| {
-                changes.push(Change { jail: *jail, family, add: Vec::new(), remove: Vec::new() });
-                changes.len() - 1
+            let place = *places.entry(set).or_insert_with(|| {
+                let (add, remove) = (Vec::new(), Vec::new());
+                changes.sets.push(Change { jail: set.0, family: set.1, add, remove });
+                changes.sets.len() - 1
             });
-            let change = &mut changes[place];
+            if !source.is_host() {
+                let (nets, turnover) = (self.nets.entry(set).or_default(), turnovers.entry(place));
+                let noted = match banned {
+                    true => nets.insert(source, turnover.or_default()),
+                    false => nets.remove(source, turnover.or_default()),
+                };
+                changes.noted.extend(noted.then_some((set, source, banned)));
+                continue;
+            }
+            let change = &mut changes.sets[place];
             let list = if banned { &mut change.add } else { &mut change.remove };
-            list.push(source.address());
+            list.push(source);
+        }
+        for (place, turnover) in turnovers {
+            let change = &mut changes.sets[place];
+            (change.add, change.remove) = (turnover.of(true), turnover.of(false));
         }
         Ok(changes)
     }
+
+    /// Forgets the prefixes that were taken note of for a change that did not come.
+    fn forget(&mut self, changes: Changes) {
+        for (set, source, banned) in changes.noted.into_iter().rev() {
+            let nets = self.nets.entry(set).or_default();
+            let mut turnover = Turnover::default();
+            _ = match banned {
+                true => nets.remove(source, &mut turnover),
+                false => nets.insert(source, &mut turnover),
+            };
+        }
+    }
+}
+
+/// What changes.
+#[derive(Debug, Default)]
+struct Changes {
+    sets: Vec<Change>,
+    /// The prefixes that are banned since, or are not any more.
+    noted: Vec<((JailId, Family), Prefix, bool)>,
 }
 
 /// What changes in one set.
@@ -171,8 +224,8 @@ impl Nft {
 struct Change {
     jail: JailId,
     family: Family,
-    add: Vec<IpAddr>,
-    remove: Vec<IpAddr>,
+    add: Vec<Prefix>,
+    remove: Vec<Prefix>,
 }
 
 impl Enforcer for Nft {
@@ -195,39 +248,50 @@ impl Enforcer for Nft {
         let table = Desired::of_snapshot(desired, now.wall);
         self.make_desired(&table)?;
         self.jails.clone_from(&desired.jails);
-        let live = desired.bans.iter().filter(|ban| is_live(ban, now.wall));
-        let is_v6 = |ban: &&Ban| !ban.source.is_ipv4() && ban.source.is_host();
-        self.with_v6 = live.clone().filter(is_v6).map(|ban| ban.jail).collect();
-        // The others are in force by now.
-        live.map(|ban| ban.source).try_for_each(single).map(|_| ())
+        self.present.clear();
+        self.nets.clear();
+        for ban in desired.bans.iter().filter(|ban| is_live(ban, now.wall)) {
+            let set = (ban.jail, Family::of(ban.source));
+            self.present.insert(set);
+            if !ban.source.is_host() {
+                self.nets.entry(set).or_default().insert(ban.source, &mut Turnover::default());
+            }
+        }
+        Ok(())
     }
 
     fn apply(&mut self, deltas: &[Delta], now: Moment) -> Result<(), EnforceError> {
         let mut batch = self.connection.batch();
-        let mut new_v6 = Vec::new();
+        let mut new = Vec::new();
         let changes = self.changes(deltas, now.wall)?;
-        for (id, family) in changes.iter().map(|change| (change.jail, change.family)) {
-            let first = family == Family::V6 && !self.with_v6.contains(&id);
-            if first && !new_v6.contains(&id) {
+        for set @ (id, family) in changes.sets.iter().map(|change| (change.jail, change.family)) {
+            if family != Family::V4 && !self.present.contains(&set) {
                 let jail = self.jail(id)?;
                 let name = jail.name.as_str();
                 batch.create_set(family, &family.set_name(name));
                 for rule in Rule::of_jail(name, &jail.ports, family) {
                     batch.append_rule(&rule);
                 }
-                new_v6.push(id);
+                new.push(set);
             }
         }
         batch.join();
-        for Change { jail, family, add, remove } in &changes {
+        for Change { jail, family, add, remove } in &changes.sets {
             let set = family.set_name(self.jail(*jail)?.name.as_str());
-            batch.add(*family, &set, add);
-            batch.ensure_removed(*family, &set, remove);
+            if family.is_nets() {
+                batch.exchange(*family, &set, remove, add);
+            } else {
+                batch.add(*family, &set, add);
+                batch.ensure_removed(*family, &set, remove);
+            }
         }
-        if !batch.is_empty() {
-            self.connection.commit(&batch, None)?;
+        if !batch.is_empty()
+            && let Err(refusal) = self.connection.commit(&batch, None)
+        {
+            self.forget(changes);
+            return Err(refusal.into());
         }
-        self.with_v6.extend(new_v6);
+        self.present.extend(new);
         Ok(())
     }
 
@@ -247,15 +311,13 @@ impl Enforcer for Nft {
             }
         };
         let mut held = Vec::new();
-        for (set, addresses) in sets {
-            let jail = Family::of_set_name(&set).and_then(|(_, jail)| JailName::new(jail).ok());
-            if let Some(jail) = jail {
-                held.extend(addresses.into_iter().map(|address| Held {
-                    jail: jail.clone(),
-                    source: Prefix::host(address),
-                    dropped: None,
-                }));
-            }
+        for (set, sources) in sets {
+            let Some((family, name)) = Family::of_set_name(&set) else { continue };
+            let Ok(jail) = JailName::new(name) else { continue };
+            let sources =
+                if family.is_nets() { self.banned(name, family, sources) } else { sources };
+            let one = |source| Held { jail: jail.clone(), source, dropped: None };
+            held.extend(sources.into_iter().map(one));
         }
         Ok(held)
     }
@@ -276,24 +338,25 @@ impl Enforcer for Nft {
             Err(Refusal { cause: Errno::NOENT, .. }) => {}
             other => other?,
         }
-        self.with_v6.clear();
+        self.present.clear();
+        self.nets.clear();
         Ok(())
     }
 }
 
-/// What the kernel holds, and the addresses in the plain sets that `wanted` names.
+/// What the kernel holds, and the sources in the plain sets that `wanted` names.
 fn read(
     connection: &mut Connection,
     wanted: impl Fn(&Found, &str, Family) -> bool,
-) -> Result<(Option<Found>, Addresses), Refusal> {
+) -> Result<(Option<Found>, Sources), Refusal> {
     let mut held = HashMap::new();
     let Some(found) = Found::read(connection)? else { return Ok((None, held)) };
     for set in &found.sets {
         if let Some(family) = set.plain
             && wanted(&found, &set.name, family)
-            && let Some(addresses) = read_addresses(connection, &set.name)?
+            && let Some(sources) = read_sources(connection, &set.name, family)?
         {
-            held.insert(set.name.clone(), addresses);
+            held.insert(set.name.clone(), sources);
         }
     }
     Ok((Some(found), held))
@@ -316,14 +379,4 @@ fn is_enforced(jails: &[JailPorts], found: &Found, set: &str, family: Family) ->
 
 fn is_live(ban: &Ban, now: Timestamp) -> bool {
     ban.until.is_none_or(|until| until > now)
-}
-
-/// A hash set holds addresses, not prefixes.
-fn single(source: Prefix) -> Result<(), EnforceError> {
-    if source.is_host() {
-        return Ok(());
-    }
-    Err(EnforceError::Unavailable(format!(
-        "nft: {source} is a prefix: this backend bans single addresses (use backend xdp)"
-    )))
 }

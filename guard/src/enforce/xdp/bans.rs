@@ -1,4 +1,5 @@
-//! The ban maps: what they hold for each address, made so and read back.
+//! The ban maps: what they hold for each address, made so and read back. Prefixes are in
+//! [`super::nets`].
 //!
 //! The kernel's entries are the only record of most bans: a change looks the entry up,
 //! changes it and writes it back, counters included. Only where an entry cannot tell
@@ -37,11 +38,11 @@ pub(super) struct Bans {
     beyond: HashMap<Prefix, Vec<JailHold>>,
 }
 
-/// One ban of an address.
-#[derive(Clone, Copy, Debug)]
-struct JailHold {
-    jail: JailId,
-    until: u64,
+/// One ban of an address or a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct JailHold {
+    pub(super) jail: JailId,
+    pub(super) until: u64,
 }
 
 /// Key of a ban map.
@@ -121,7 +122,7 @@ impl Bans {
 }
 
 /// The end of a ban on the kernel's clock.
-fn boot_nanos(until: Option<Timestamp>, now: Moment) -> u64 {
+pub(super) fn boot_nanos(until: Option<Timestamp>, now: Moment) -> u64 {
     let Some(until) = until else { return FOREVER };
     let left = i128::from(until.micros()) - i128::from(now.wall.micros());
     let at = i128::from(now.boot_nanos) + left * 1000;
@@ -268,7 +269,7 @@ fn held_family<K: Source>(
 }
 
 /// The jails and ends that an entry tells.
-fn jail_holds<'a>(
+pub(super) fn jail_holds<'a>(
     ban: &'a Ban,
     classes: &'a Classes,
     now: Moment,
@@ -341,15 +342,4 @@ impl<K: Source> Changes<K> {
 
 fn failed(operation: String, cause: io::Error) -> EnforceError {
     EnforceError::Kernel { operation, cause }
-}
-
-/// An error if any ban is of more than one address: the maps have no place for it.
-pub(super) fn refuse_prefixes<'a>(
-    mut bans: impl Iterator<Item = &'a crate::core::delta::Ban>,
-) -> Result<(), EnforceError> {
-    let Some(wide) = bans.find(|ban| !ban.source.is_host()) else { return Ok(()) };
-    Err(EnforceError::Unavailable(format!(
-        "{}: prefix bans are not in the XDP maps, single addresses are; use backend = \"nft\" for prefixes",
-        wide.source
-    )))
 }

@@ -11,16 +11,19 @@ use std::path::Path;
 use guard_common::layout::{
     ABI, Counter, MAX_CLASSES, Meta, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST,
 };
-use guard_common::names::{BANS_V4, BANS_V6, META, OWN_ADDRESSES, PORT_CLASSES, VERDICTS};
+use guard_common::names::{
+    BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES, VERDICTS,
+};
 
 use super::XdpOptions;
-use super::bans::{self, Bans};
+use super::bans::Bans;
 use super::classes::{self, Classes};
 use super::map::{Cursor, Map, look_up_per_cpu};
+use super::nets::{Nets, Steps};
 use super::syscall;
 use crate::core::delta::{Delta, JailPorts, Snapshot};
 use crate::core::jail::JailName;
-use crate::enforce::{EnforceError, Moment};
+use crate::enforce::{EnforceError, Held, Moment};
 
 /// Jail name (64 bytes, filled up with zeros) → its bit (`u32`). No program reads it;
 /// it tells the jails of a ban to who did not make it.
@@ -32,6 +35,7 @@ const MAX_JAILS: u32 = 65_536;
 #[derive(Debug)]
 pub(super) struct Maps {
     pub(super) bans: Bans,
+    nets: Nets,
     port_classes: Map<u32, u64>,
     pub(super) own: Map<[u8; 16], u8>,
     meta: Map<u32, Meta>,
@@ -48,6 +52,7 @@ impl Maps {
         let pin = |name: &str| syscall::open_pin(&directory.join(name));
         let mut maps = Self {
             bans: Bans::new(Map::new(pin(BANS_V4)?)?, Map::new(pin(BANS_V6)?)?),
+            nets: Nets::new(Map::new(pin(BANS_V4_NETS)?)?, Map::new(pin(BANS_V6_NETS)?)?),
             port_classes: Map::new(pin(PORT_CLASSES)?)?,
             own: Map::new(pin(OWN_ADDRESSES)?)?,
             meta: Map::new(pin(META)?)?,
@@ -79,18 +84,32 @@ impl Maps {
             && meta.boot_id == boot_id
             && self.bans.v4.info().max_entries == options.bans
             && self.bans.v6.info().max_entries == options.bans
+            && self.nets.v4.info().max_entries == options.bans
+            && self.nets.v6.info().max_entries == options.bans
             && self.port_classes.info().max_entries == PORT_CLASS_ENTRIES)
     }
 
     /// Says what the maps are for. To be called when everything else is in place.
     pub(super) fn declare(&self, host_only: bool, boot_id: [u8; 16]) -> Result<(), EnforceError> {
         let scope = if host_only { SCOPE_HOST } else { SCOPE_ALL };
-        let meta = Meta { abi: ABI, scope, boot_id };
+        let nets = self.nets.some().map_err(|cause| failed("read the prefix maps", cause))?;
+        self.write_meta(Meta { abi: ABI, scope, boot_id, nets, reserved: 0 })
+    }
+
+    fn write_meta(&self, meta: Meta) -> Result<(), EnforceError> {
         let present = self.meta.look_up(&0).map_err(|cause| failed("read META", cause))?;
         if present == Some(meta) {
             return Ok(());
         }
         self.meta.update(&0, &meta).map_err(|cause| failed("write META", cause))
+    }
+
+    /// Lets the programs look into the prefix maps that have entries, and no others.
+    fn show_nets(&self) -> Result<(), EnforceError> {
+        let broken = |cause| failed("read the prefix maps", cause);
+        let nets = self.nets.some().map_err(broken)?;
+        let meta = self.meta.look_up(&0).map_err(|cause| failed("read META", cause))?;
+        self.write_meta(Meta { nets, ..meta.unwrap_or_default() })
     }
 
     /// Makes classes and bans what the snapshot says.
@@ -107,15 +126,25 @@ impl Maps {
         drop(both);
         self.classes = desired_classes;
         self.write_jails()?;
-        let result = self.bans.replace(desired, &self.classes, now);
+        let steps = self.nets.replacing(desired, &self.classes, now)?;
+        let grown = self.grow(&steps);
+        let result = grown.and(self.bans.replace(desired, &self.classes, now));
         // As many as fit are better than what was there before. Any other failure may
         // have left entries that mean the old table, so it stays.
         if matches!(result, Ok(()) | Err(EnforceError::Full { .. })) {
+            self.nets.shrink(steps)?;
+            self.show_nets()?;
             self.filled = true;
             self.write_table(&mut present, &wanted)?;
         }
-        result?;
-        bans::refuse_prefixes(desired.bans.iter())
+        result
+    }
+
+    /// Adds what is new of prefixes, and lets the programs look for it.
+    fn grow(&self, steps: &Steps) -> Result<(), EnforceError> {
+        let grown = self.nets.grow(steps);
+        self.show_nets()?;
+        grown
     }
 
     /// Makes changes to the last snapshot.
@@ -125,11 +154,20 @@ impl Maps {
                 "the XDP maps take changes only after a whole snapshot".to_owned(),
             ));
         }
+        let Some(steps) = self.nets.changing(deltas, &self.classes, now)? else {
+            return self.bans.apply(deltas, &self.classes, now);
+        };
+        self.grow(&steps)?;
         self.bans.apply(deltas, &self.classes, now)?;
-        bans::refuse_prefixes(deltas.iter().filter_map(|delta| match delta {
-            Delta::Ban(ban) => Some(ban),
-            Delta::Unban { .. } => None,
-        }))
+        self.nets.shrink(steps)?;
+        self.show_nets()
+    }
+
+    /// Every ban that the maps hold.
+    pub(super) fn held(&self, now: Moment) -> Result<Vec<Held>, EnforceError> {
+        let mut held = self.bans.held(&self.classes, now)?;
+        self.nets.held(&self.classes, now, &mut held)?;
+        Ok(held)
     }
 
     fn plan_classes(

@@ -33,6 +33,7 @@ mod cover;
 pub(in crate::enforce) mod features;
 mod map;
 mod maps;
+mod nets;
 mod object;
 mod pins;
 pub(in crate::enforce) mod plan;
@@ -212,7 +213,7 @@ impl Enforcer for Xdp {
     }
 
     fn held(&mut self, now: Moment) -> Result<Vec<Held>, EnforceError> {
-        self.maps.bans.held(&self.maps.classes, now)
+        self.maps.held(now)
     }
 
     fn coverage(&self) -> Vec<Coverage> {

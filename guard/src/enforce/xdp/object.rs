@@ -11,7 +11,9 @@ use std::path::Path;
 
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
-use guard_common::names::{BANS_V4, BANS_V6, MAPS, TCX_ETHERNET, TCX_IP, XDP, XDP_LINEAR};
+use guard_common::names::{
+    BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, MAPS, TCX_ETHERNET, TCX_IP, XDP, XDP_LINEAR,
+};
 
 use super::XdpOptions;
 use super::plan::Way;
@@ -63,6 +65,8 @@ pub(super) fn load(
     let mut object = loader
         .map_max_entries(BANS_V4, options.bans)
         .map_max_entries(BANS_V6, options.bans)
+        .map_max_entries(BANS_V4_NETS, options.bans)
+        .map_max_entries(BANS_V6_NETS, options.bans)
         .load(object)
         .map_err(|error| refused("load the eBPF object", &error))?;
 
