@@ -9,16 +9,16 @@
 //! Entry ─► ignoreregex, prefregex, failregex ─► claimed? ─► memory ─► Finding
 //! ```
 
+mod automaton;
 mod claimed;
 mod convert;
 mod expression;
 mod memory;
+mod ordered;
 mod search;
 mod tags;
 
 use std::sync::Arc;
-
-use regex::RegexSet;
 
 use crate::core::addr::Prefix;
 use crate::core::entry::{Daemon, Entry};
@@ -27,6 +27,7 @@ use crate::core::time::Timestamp;
 
 use expression::{Captured, Expression, Span};
 use memory::Line;
+use ordered::Ordered;
 
 pub use memory::Memory;
 
@@ -119,11 +120,10 @@ pub struct Filter(Arc<Expressions>);
 
 #[derive(Debug)]
 struct Expressions {
-    prefix: Option<Expression>,
-    fail: Vec<Expression>,
-    ignore: Vec<Expression>,
-    /// All of `fail` at once, when that can be.
-    any: Option<RegexSet>,
+    /// None, or one.
+    prefix: Option<Ordered>,
+    fail: Ordered,
+    ignore: Ordered,
 }
 
 impl Filter {
@@ -156,11 +156,22 @@ impl Filter {
             return Err(problems);
         }
         let fail: Vec<Expression> = fail.into_iter().flatten().collect();
-        let any = fail.iter().map(Expression::linear).collect::<Option<Vec<_>>>();
-        let any = any.filter(|_| fail.len() > 1).and_then(|any| {
-            regex::RegexSetBuilder::new(any).size_limit(limits.compiled_bytes).build().ok()
-        });
-        Ok(Self(Arc::new(Expressions { prefix, fail, ignore, any })))
+        Ok(Self(Arc::new(Expressions {
+            prefix: prefix.map(|prefix| Ordered::new(vec![prefix], limits)),
+            fail: Ordered::new(fail, limits),
+            ignore: Ordered::new(ignore, limits),
+        })))
+    }
+
+    /// The same filter, its expressions tried one after the other. It finds the same, a
+    /// hundred times slower, and so is what the automata are held against.
+    pub fn one_by_one(&self) -> Self {
+        let Expressions { prefix, fail, ignore } = &*self.0;
+        Self(Arc::new(Expressions {
+            prefix: prefix.as_ref().map(Ordered::one_by_one),
+            fail: fail.one_by_one(),
+            ignore: ignore.one_by_one(),
+        }))
     }
 
     /// Looks at one entry. Without a match nothing is allocated.
