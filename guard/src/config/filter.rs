@@ -16,6 +16,7 @@ use crate::config::layers::{Layer, Merged, Setting, Tree};
 use crate::config::option_list::Named;
 use crate::config::tags;
 use crate::config::text::Text;
+use crate::core::date::Zone;
 use crate::core::filter::{FilterText, UseDns};
 
 /// Options that a filter gives to its jail.
@@ -267,6 +268,7 @@ impl FilterSource {
             max_lines: self.max_lines(found),
             date_pattern: self.datepattern.trimmed().to_string(),
             log_timezone: timezone.trimmed().to_string(),
+            host_zone: Zone::new(jiff::tz::TimeZone::system()),
             use_dns: self.use_dns(found),
         }
     }

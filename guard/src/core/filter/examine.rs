@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::expression::{Captured, is_alternate};
+use super::ordered::Ordered;
 use super::{Expressions, Filter, Finding, Memory, Subject, search};
 use crate::core::entry::Entry;
 
@@ -78,11 +79,11 @@ impl Examination {
             let found = named.groups.into_iter().filter(|(name, _)| name != "content");
             groups.extend(found.map(|(name, span)| (name, text[span].to_owned())));
         };
-        if let Some(prefix) = &expressions.prefix {
+        for prefix in expressions.prefix.iter().flat_map(Ordered::iter) {
             add(prefix.named(&whole), &whole);
         }
         let searched = text.get(captured.searched.clone()).unwrap_or_default();
-        if let Some(expression) = expressions.fail.get(number.wrapping_sub(1)) {
+        if let Some(expression) = expressions.fail.iter().nth(number.wrapping_sub(1)) {
             add(expression.named(searched), searched);
         }
         fill_in_alternates(&mut groups);
