@@ -175,9 +175,8 @@ impl Chain {
             opened => opened?,
         };
         let old = self.files.last().map(Opened::identity);
-        let rotated = old.and_then(|old| {
-            beside(&self.path).into_iter().find(|beside| beside.identity == old)
-        });
+        let rotated = old
+            .and_then(|old| beside(&self.path).into_iter().find(|beside| beside.identity == old));
         if let Some(last) = rotated {
             self.push_younger(&last.rotated, now);
         }
@@ -323,8 +322,11 @@ fn of_directory(path: &Path) -> Vec<Beside> {
         let rotated = names::rotated(base, name.to_str()?)?;
         let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
         let path = entry.path();
-        (!names::is_compressed(&path))
-            .then(|| Beside { rotated, path, identity: Identity::of(&metadata) })
+        (!names::is_compressed(&path)).then(|| Beside {
+            rotated,
+            path,
+            identity: Identity::of(&metadata),
+        })
     };
     entries.filter_map(Result::ok).filter_map(beside).collect()
 }

@@ -201,9 +201,8 @@ impl Follow {
         for track in self.tracks.values_mut() {
             track.dirty = true;
         }
-        self.tracks.retain(|path, track| {
-            scan.paths.contains_key(path) || !track.chain.files().is_empty()
-        });
+        self.tracks
+            .retain(|path, track| scan.paths.contains_key(path) || !track.chain.files().is_empty());
         for (path, audience) in scan.paths {
             match self.tracks.get_mut(&path) {
                 Some(track) => track.audience = audience,

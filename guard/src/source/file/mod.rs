@@ -36,7 +36,6 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -204,16 +204,14 @@ mod tests {
             let mut matched = Matched::default();
             matched.add(&root.join(pattern).display().to_string());
             let relative = |paths: BTreeSet<PathBuf>| -> Vec<String> {
-                let path = |path: PathBuf| {
-                    path.strip_prefix(root).expect("below").display().to_string()
-                };
+                let path =
+                    |path: PathBuf| path.strip_prefix(root).expect("below").display().to_string();
                 paths.into_iter().map(path).collect()
             };
             (relative(matched.files), relative(matched.directories))
         };
-        let words = |text: &str| -> Vec<String> {
-            text.split_whitespace().map(str::to_owned).collect()
-        };
+        let words =
+            |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
         assert_eq!(of("*/*.log").0, words("a/x.log a/z.log b/x.log"));
         assert_eq!(of("*/*.log").1, [vec![String::new()], words("a b c")].concat());
         assert_eq!(of("b/y.txt"), (words("b/y.txt"), words("b")));

@@ -2,16 +2,18 @@
 //! oldest first, each by its inode and by a hash of what it holds.
 //!
 //! ```text
-//! 1 DEVICE:INODE:OFFSET:FLAGS:HEAD:TAIL …      hexadecimal
+//! 1 DEVICE:INODE:BORN:OFFSET:FLAGS:HEAD:TAIL …      hexadecimal
 //! ```
 //!
 //! An inode alone proves nothing: numbers are used again as soon as a file is deleted,
-//! and a file may be emptied and written anew. HEAD is a hash of the first bytes before
+//! so the time when it was made is a part of it, where the file system knows that. And a
+//! file may be emptied and written anew: HEAD is a hash of the first bytes before
 //! the offset, TAIL of the last ones.
 
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::UNIX_EPOCH;
 
 /// Bytes at the beginning, and before the offset, by which a file is known again.
 pub(super) const KNOWN_BYTES: usize = 512;
@@ -21,11 +23,15 @@ pub(super) const KNOWN_BYTES: usize = 512;
 pub(super) struct Identity {
     device: u64,
     inode: u64,
+    /// Nanoseconds since the epoch; 0 if not known.
+    born: u64,
 }
 
 impl Identity {
     pub(super) fn of(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
+        let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        let born = born.and_then(|born| u64::try_from(born.as_nanos()).ok()).unwrap_or(0);
+        Self { device: metadata.dev(), inode: metadata.ino(), born }
     }
 }
 
@@ -86,9 +92,12 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
 pub(super) fn write(marks: &[Mark]) -> String {
     let mut text = String::from("1");
     for mark in marks {
-        let Mark { identity: Identity { device, inode }, offset, skipping, head, tail } = mark;
-        let flags = u8::from(*skipping);
-        text.push_str(&format!(" {device:x}:{inode:x}:{offset:x}:{flags:x}:{head:x}:{tail:x}"));
+        let Mark { identity: Identity { device, inode, born }, .. } = mark;
+        let Mark { offset, head, tail, .. } = mark;
+        let flags = u8::from(mark.skipping);
+        text.push_str(&format!(
+            " {device:x}:{inode:x}:{born:x}:{offset:x}:{flags:x}:{head:x}:{tail:x}"
+        ));
     }
     text
 }
@@ -105,7 +114,7 @@ pub(super) fn read(text: &str) -> Option<Vec<Mark>> {
 fn mark(word: &str) -> Option<Mark> {
     let mut numbers = word.split(':').map(|number| u64::from_str_radix(number, 16).ok());
     let mut next = || numbers.next().flatten();
-    let identity = Identity { device: next()?, inode: next()? };
+    let identity = Identity { device: next()?, inode: next()?, born: next()? };
     let (offset, flags) = (next()?, next()?);
     let mark = Mark { identity, offset, skipping: flags & 1 != 0, head: next()?, tail: next()? };
     numbers.next().is_none().then_some(mark)
@@ -120,7 +129,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let mark = |offset| Mark {
-            identity: Identity { device: 0xfd01, inode: u64::MAX },
+            identity: Identity { device: 0xfd01, inode: u64::MAX, born: 1 },
             offset,
             skipping: offset > 0,
             head: 7,
@@ -129,7 +138,8 @@ mod tests {
         for marks in [vec![], vec![mark(0)], vec![mark(1), mark(u64::MAX)]] {
             assert_eq!(read(&write(&marks)), Some(marks));
         }
-        for text in ["", "2 1:2:3:0:4:5", "1 1:2:3:0:4", "1 1:2:3:0:4:5:6", "1 x:2:3:0:4:5"] {
+        for text in ["", "2 1:2:0:3:0:4:5", "1 1:2:0:3:0:4", "1 1:2:0:3:0:4:5:6", "1 x:2:0:3:0:4:5"]
+        {
             assert_eq!(read(text), None, "{text}");
         }
     }
@@ -140,7 +150,7 @@ mod tests {
         let text: Vec<u8> = (0..2_000u32).flat_map(u32::to_le_bytes).collect();
         file.write_all(&text).expect("written");
         let at = |offset| Mark {
-            identity: Identity { device: 1, inode: 1 },
+            identity: Identity { device: 1, inode: 1, born: 0 },
             offset,
             skipping: false,
             head: hash(&head(&file, offset).expect("read").expect("long enough")),
@@ -150,8 +160,14 @@ mod tests {
         assert!(marks.iter().all(|mark| mark.fits(&file).expect("read")));
         // Shorter, or other bytes before the offset: only what lies before both fits.
         file.set_len(7_999).expect("cut");
-        assert_eq!(marks.map(|mark| mark.fits(&file).expect("read")), [true, true, true, true, false]);
+        assert_eq!(
+            marks.map(|mark| mark.fits(&file).expect("read")),
+            [true, true, true, true, false]
+        );
         file.write_all_at(b"x", 200).expect("written");
-        assert_eq!(marks.map(|mark| mark.fits(&file).expect("read")), [true, true, false, false, false]);
+        assert_eq!(
+            marks.map(|mark| mark.fits(&file).expect("read")),
+            [true, true, false, false, false]
+        );
     }
 }

@@ -267,7 +267,7 @@ proptest! {
             world.step(step);
         }
         world.reopen();
-        world.break_off();
+        world.write();
         world.rest();
         // Lines of which only the beginning was written come when their file rests.
         let whole = |lines: &[String]| -> Vec<String> {
