@@ -158,6 +158,9 @@ impl Chain {
     /// at the path; those that are open are read on.
     pub(super) fn look(&mut self, now: Duration) -> io::Result<()> {
         let Some(identity) = identity_at(&self.path)? else {
+            if !self.missing {
+                self.let_rest(now);
+            }
             self.missing = true;
             return Ok(());
         };
@@ -174,6 +177,7 @@ impl Chain {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             opened => opened?,
         };
+        self.let_rest(now);
         let old = self.files.last().map(Opened::identity);
         let rotated = old
             .and_then(|old| beside(&self.path).into_iter().find(|beside| beside.identity == old));
@@ -184,6 +188,13 @@ impl Chain {
             self.files.push(opened);
         }
         Ok(())
+    }
+
+    /// The file that lay at the path does so no more: its rest begins.
+    fn let_rest(&mut self, now: Duration) {
+        if let Some(last) = self.files.last_mut() {
+            last.grown = now;
+        }
     }
 
     /// Adds the files that were rotated away after one of the given name.
