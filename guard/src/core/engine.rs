@@ -63,6 +63,8 @@ pub struct Engine {
     limits: Limits,
     /// Bans that were not made because [`Limits::bans`] is reached.
     full: u64,
+    /// Before this nothing was written to a log file that is not read; of the last batch.
+    files_read: Timestamp,
 }
 
 /// What was stored, in the order in which it was stored, for the started jails.
@@ -108,7 +110,9 @@ impl Engine {
                 jail,
             })
             .collect();
-        let mut engine = Self { cells, allow, host, ledger: Ledger::default(), limits, full: 0 };
+        let ledger = Ledger::default();
+        let files_read = Timestamp::default();
+        let mut engine = Self { cells, allow, host, ledger, limits, full: 0, files_read };
         let mut effects = Effects::default();
         for ban in stored.bans {
             engine.restore_ban(ban, now, &mut effects);
@@ -226,12 +230,20 @@ impl Engine {
     }
 
     fn read(&mut self, now: Timestamp, batch: Batch, effects: &mut Effects) {
+        let from_file = batch.position.is_of_file();
+        if from_file {
+            self.files_read = batch.position.time;
+        }
         for entry in &batch.entries {
             for &jail in &entry.jails {
                 self.look(now, jail, entry, effects);
             }
         }
         for (jail, cell) in (0..).map(JailId).zip(&mut self.cells) {
+            // Another source may be further behind.
+            if cell.jail.reads_files().is_some_and(|reads_files| reads_files != from_file) {
+                continue;
+            }
             let horizon = batch.position.time - cell.jail.find_time;
             while let Some(source) = cell.windows.expire_one(horizon) {
                 effects.persist.push(Change::Forget { jail, source, before: None });
@@ -261,6 +273,14 @@ impl Engine {
 
     fn count(&mut self, now: Timestamp, failure: Failure, effects: &mut Effects) {
         let (jail, source) = (failure.jail, failure.source);
+        let counting = &self.cells[jail.index()].jail;
+        // A file that is seen for the first time may hold years; what the window would
+        // forget at once was no matter when it was logged, or was counted then.
+        if counting.reads_files() == Some(true)
+            && failure.time < self.files_read - counting.find_time
+        {
+            return;
+        }
         if !source.is_host() {
             effects.report.push(Report::Ignored { failure, allowed: Allowed::Wide });
             return;
