@@ -118,6 +118,9 @@ pub struct JailStatus {
     pub evicted: u64,
     /// What it reads from the journal.
     pub journal_matches: String,
+    /// The log files that it reads at present; absent if it reads none by its nature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<String>>,
     /// Bans made since the jail first started.
     pub total_banned: u64,
     /// Bans that the kernel holds, sorted.

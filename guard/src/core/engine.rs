@@ -114,6 +114,8 @@ pub struct Engine {
     asking: Asking,
     /// Names and files in the allow-lists.
     places: Vec<Place>,
+    /// Before this nothing was written to a log file that is not read; of the last batch.
+    files_read: Timestamp,
 }
 
 /// What was stored, in the order in which it was stored, for the started jails.
@@ -175,6 +177,7 @@ impl Engine {
             own: VecDeque::new(),
             asking: Asking::default(),
             places: Vec::new(),
+            files_read: Timestamp::default(),
         };
         let mut effects = Effects::default();
         engine.restore_lists(stored.lists, now, &mut effects);
@@ -289,6 +292,10 @@ impl Engine {
     }
 
     fn read(&mut self, now: Timestamp, batch: Batch, effects: &mut Effects) {
+        let from_file = batch.position.is_of_file();
+        if from_file {
+            self.files_read = batch.position.time;
+        }
         for entry in &batch.entries {
             for &jail in &entry.jails {
                 self.look(now, jail, entry, effects);
@@ -296,6 +303,10 @@ impl Engine {
         }
         self.feed(now, effects);
         for (jail, cell) in (0..).map(JailId).zip(&mut self.cells) {
+            // Another source may be further behind.
+            if cell.jail.reads_files().is_some_and(|reads_files| reads_files != from_file) {
+                continue;
+            }
             let horizon = batch.position.time - cell.jail.find_time;
             while let Some(source) = cell.windows.expire_one(horizon) {
                 effects.persist.push(Change::Forget { jail, source, before: None });
@@ -330,6 +341,14 @@ impl Engine {
 
     fn count(&mut self, now: Timestamp, failure: Failure, effects: &mut Effects) {
         let (jail, source) = (failure.jail, failure.source);
+        let counting = &self.cells[jail.index()].jail;
+        // A file that is seen for the first time may hold years; what the window would
+        // forget at once was no matter when it was logged, or was counted then.
+        if counting.reads_files() == Some(true)
+            && failure.time < self.files_read - counting.find_time
+        {
+            return;
+        }
         let cleared = match self.gate(jail).clear(source) {
             Ok(cleared) => cleared,
             Err(allowed) => {

@@ -195,6 +195,15 @@ impl Jail {
             LogSource::Files(_) | LogSource::OwnBans => None,
         }
     }
+
+    /// Whether it reads log files, or the journal; `None` if neither.
+    pub fn reads_files(&self) -> Option<bool> {
+        match &self.source {
+            LogSource::Journal(_) => Some(false),
+            LogSource::Files(_) => Some(true),
+            LogSource::OwnBans => None,
+        }
+    }
 }
 
 /// Which journal entries a jail reads: an OR of ANDs of ORs, as `journalctl` and

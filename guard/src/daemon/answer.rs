@@ -3,7 +3,6 @@
 //! Only what the kernel holds is called banned.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::control::protocol::{BanRow, BanTime, JailStatus, Request, Response, Status};
@@ -12,10 +11,10 @@ use crate::core::delta::Ban;
 use crate::core::enforced::Held;
 use crate::core::engine::{Engine, JailFigures};
 use crate::core::input::Manual;
-use crate::core::jail::JailName;
+use crate::core::jail::{JailName, LogSource};
 use crate::daemon::enforcing::Picture;
 use crate::daemon::perform::{Performer, Total};
-use crate::source::journal::Counters;
+use crate::daemon::sources::Counters;
 
 /// Facts about the agent that neither engine nor enforcer know.
 #[derive(Clone, Debug, Default)]
@@ -24,14 +23,15 @@ pub struct Background {
     pub backend_reason: String,
     /// Problems of the configuration, in words.
     pub problems: Vec<String>,
-    /// What happened in the journal.
-    pub journal: Arc<Counters>,
+    /// What happened in the sources.
+    pub sources: Counters,
 }
 
 /// What of a jail goes into its status, but for the kernel's half.
 struct Known {
     name: JailName,
     journal_matches: String,
+    files: Option<Vec<String>>,
     figures: JailFigures,
     total: Total,
 }
@@ -45,6 +45,10 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
         .map(|(id, jail)| Known {
             name: jail.name.clone(),
             journal_matches: jail.journal_match().map(ToString::to_string).unwrap_or_default(),
+            files: matches!(jail.source, LogSource::Files(_)).then(|| {
+                let files = performer.background.sources.files.files_of(id);
+                files.iter().map(|path| path.display().to_string()).collect()
+            }),
             figures: performer.engine.figures(id, now),
             total: performer.totals[id.index()],
         })
@@ -56,7 +60,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
     if full > 0 {
         problems.push(format!("{full} bans were not made: limits.bans is reached"));
     }
-    let counters = &performer.background.journal;
+    let Counters { journal: counters, files } = &performer.background.sources;
     let unreadable = counters.unreadable.load(Ordering::Relaxed);
     if unreadable > 0 {
         problems.push(format!("{unreadable} journal entries could not be read"));
@@ -68,8 +72,18 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
              been missed"
         ));
     }
+    let lost = files.lost.load(Ordering::Relaxed);
+    if lost > 0 {
+        problems.push(format!(
+            "a log file that was read in part was gone ({lost} times): lines may have been missed"
+        ));
+    }
+    let too_many = files.too_many.load(Ordering::Relaxed);
+    if too_many > 0 {
+        problems.push(format!("{too_many} log files are not read: there are too many"));
+    }
     let backend_reason = performer.background.backend_reason.clone();
-    let forged_entries = performer.background.journal.forged.load(Ordering::Relaxed);
+    let forged_entries = counters.forged.load(Ordering::Relaxed);
     let wanted = wanted(performer);
     move |picture: &Picture| {
         let held = held_by_jail(picture);
@@ -179,6 +193,7 @@ fn jail_status(
         total_failed: known.total.failures,
         evicted: known.figures.evicted,
         journal_matches: known.journal_matches,
+        files: known.files,
         total_banned: known.total.bans,
         banned,
         not_enforced,

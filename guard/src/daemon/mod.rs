@@ -1,7 +1,7 @@
 //! The agent: threads, clocks and signals around the engine.
 //!
 //! ```text
-//! journal thread ─Batch─► perform (engine + store) ─Job─► enforcing (enforcer) ─► log, answers
+//! readers' threads ─Batch─► perform (engine + store) ─Job─► enforcing (enforcer) ─► log, answers
 //!                            ▲ Command
 //!  socket, signals, netlink ─┘  (run: tokio, one thread)
 //! ```
@@ -14,4 +14,5 @@ pub mod log;
 pub mod perform;
 pub mod report;
 pub mod run;
+pub mod sources;
 pub mod stored;

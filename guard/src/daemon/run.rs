@@ -1,13 +1,12 @@
 //! From the configuration to a running agent, and back down in order.
 //!
-//! Start: store → engine → kernel → socket → READY → journal. So the stored bans are in
+//! Start: store → engine → kernel → socket → READY → sources. So the stored bans are in
 //! the kernel before anything else happens, and systemd holds whoever waits for guard
 //! until then.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,16 +22,16 @@ use crate::control::server::{Bounds, Server};
 use crate::core::effects::Effects;
 use crate::core::engine::{Engine, Seed};
 use crate::core::entry::Batch;
-use crate::core::jail::{JailId, JailName, JournalMatch};
+use crate::core::jail::JailName;
 use crate::core::time::Span;
 use crate::daemon::answer::Background;
 use crate::daemon::enforcing;
 use crate::daemon::perform::{Command, Performer};
 use crate::daemon::stored::{self, Recalled};
+use crate::daemon::sources::{self, Counters, Plan};
 use crate::daemon::{asking, backend, log, report};
 use crate::enforce::Moment;
 use crate::host;
-use crate::source::journal::{self, Counters, Options, Place, Start};
 use crate::store::Store;
 
 /// What the command line adds to the configuration.
@@ -96,23 +95,21 @@ pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
 }
 
 async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Result<(), RunError> {
+    let (jails, left_out) = sources::startable(loaded.jails);
+    for problem in &left_out {
+        tracing::error!(target: "fail2ban.configreader", "{problem}");
+    }
     // Listen for changes before looking, so that none is missed in between.
     let mut watch = host::Watch::open().map_err(broken)?;
     let seen = host::read().map_err(broken)?;
     let mut store = Store::open(&settings.store()).map_err(broken)?;
     let Recalled { stored, totals, positions } =
-        stored::recall(&mut store, &loaded.jails).map_err(broken)?;
+        stored::recall(&mut store, &jails).map_err(broken)?;
 
-    let names: Vec<JailName> = loaded.jails.iter().map(|jail| jail.name.clone()).collect();
-    let longest = loaded.jails.iter().map(|jail| jail.find_time).max().unwrap_or(Span::ZERO);
-    let place = options.journal_directory.map_or(Place::System, Place::Directory);
-    let source = place.source();
-    let start = positions
-        .into_iter()
-        .find(|position| position.source == source)
-        .map_or_else(|| Start::Since(now().wall - longest), Start::After);
+    let names: Vec<JailName> = jails.iter().map(|jail| jail.name.clone()).collect();
+    let longest = jails.iter().map(|jail| jail.find_time).max().unwrap_or(Span::ZERO);
     let (mut engine, effects) = Engine::restore(
-        loaded.jails,
+        jails,
         settings.allow.clone(),
         settings.limits.engine(),
         seen.addresses.clone(),
@@ -120,6 +117,8 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
         now().wall,
     );
     engine.seed(Seed { secret: random(), process: std::process::id() });
+    let since = now().wall - longest;
+    let plan = Plan::new(&engine, positions, since, options.journal_directory);
     let Effects { persist, report: reports, ask, .. } = effects;
     store.persist(&persist, &names).map_err(broken)?;
     // Those of jails that are not started.
@@ -145,12 +144,11 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
         let _ = questions.send(question);
     }
     let (jobs, job_inbox) = std::sync::mpsc::sync_channel(WAITING_JOBS);
-    let counters = Arc::new(Counters::default());
+    let counters = Counters::default();
     let mut problems: Vec<String> = loaded.diagnostics.errors().map(Diagnostic::line).collect();
     problems.extend(backend::without_effect(settings, kind));
-    let background = Background { backend_reason, problems, journal: Arc::clone(&counters) };
-    let subscriptions: Vec<(JailId, JournalMatch)> =
-        engine.jails().filter_map(|(id, jail)| Some((id, jail.journal_match()?.clone()))).collect();
+    problems.extend(left_out);
+    let background = Background { backend_reason, problems, sources: counters.clone() };
     let enforcing = {
         let (names, commands) = (names.clone(), commands.downgrade());
         spawn("enforcer", move || {
@@ -174,8 +172,8 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
         };
         spawn("engine", move || perform(performer, inbox, batch_inbox))?
     };
-    let options = Options { place, subscriptions, start };
-    let reader = journal::spawn(options, batches, counters).map_err(broken)?;
+    let readers = plan.start(&batches, &counters).map_err(broken)?;
+    drop(batches);
 
     let _ = commands.send(Command::Host(seen));
     notify(&[NotifyState::Ready]);
@@ -201,11 +199,11 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     notify(&[NotifyState::Stopping]);
     tracing::info!(target: "fail2ban.server", "guard stops; the bans stay in the kernel");
     drop(server);
-    reader.stop();
+    readers.stop();
     drop(commands);
     // What is not done in time is done again at the next start.
     let ended = tokio::task::spawn_blocking(move || {
-        reader.join();
+        readers.join();
         for thread in [performing, enforcing] {
             // A panic has aborted the process.
             let _ = thread.join();
