@@ -13,6 +13,7 @@ use crate::config::layers::{Merged, Section, Tree};
 use crate::config::options;
 use crate::config::ports::Services;
 use crate::config::text::Text;
+use crate::config::written::WrittenJail;
 use crate::config::{journalmatch, option_list, time};
 use crate::core::filter::{Filter, FilterText};
 use crate::core::jail::{Jail, JailName, JournalMatch, LogSource};
@@ -34,6 +35,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) compile: &'a dyn Fn(&FilterText) -> Result<Filter, Vec<Complaint>>,
     /// Collects what is wrong.
     pub(crate) diagnostics: Diagnostics,
+    /// Where the sound jails stand.
+    pub(crate) written: Vec<WrittenJail>,
 }
 
 impl Builder<'_> {
@@ -54,6 +57,10 @@ impl Builder<'_> {
         let mut found = Diagnostics::default();
         let jail = self.enabled_jail(section, scope, &mut found);
         let jail = jail.filter(|_| !found.has_errors());
+        let jail = jail.map(|(jail, written)| {
+            self.written.push(written);
+            jail
+        });
         let of_jail = |diagnostic: Diagnostic| diagnostic.in_jail(name);
         self.diagnostics.extend(found.0.into_iter().map(of_jail));
         jail
@@ -77,7 +84,7 @@ impl Builder<'_> {
         section: &Section,
         scope: Scope<'_>,
         found: &mut Diagnostics,
-    ) -> Option<Jail> {
+    ) -> Option<(Jail, WrittenJail)> {
         let name = JailName::new(section.name.as_str())
             .map_err(|error| {
                 let problem = Diagnostic::error(error.to_string()).at(&section.name);
@@ -111,7 +118,8 @@ impl Builder<'_> {
         let source = source?;
         let journal_match = jail.journal_match(&source);
         let filter = jail.filter(&source, self.compile);
-        Some(Jail {
+        let written = WrittenJail::new(section, &scope, &source);
+        let jail = Jail {
             name: name?,
             ports: ports?,
             max_retry: max_retry?,
@@ -123,7 +131,8 @@ impl Builder<'_> {
             escalation: None,
             ignore_command: None,
             allow_elsewhere: Vec::new(),
-        })
+        };
+        Some((jail, written))
     }
 
     fn filter_files(&self, scope: &Scope<'_>, found: &mut Diagnostics) -> Option<FilterFiles> {
