@@ -54,6 +54,7 @@ fn of_settings(diagnostic: Diagnostic) -> Found {
     let level = match diagnostic.severity {
         Severity::Error => Level::Error,
         Severity::Warning => Level::Warning,
+        Severity::Note => Level::Note,
     };
     Found { level, diagnostic, injection: None }
 }
@@ -62,13 +63,8 @@ fn in_words(report: &Report, quiet: bool) -> String {
     let colour = output::colour(std::io::stdout().is_terminal());
     let mut text = String::new();
     for found in report.found.iter().filter(|found| !quiet || found.level > Level::Note) {
-        let shown = found.diagnostic.render(colour);
-        let shown = match found.level {
-            Level::Note => shown.replacen("warning", "note", 1),
-            Level::Warning | Level::Error => shown,
-        };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{shown}");
+        let _ = writeln!(text, "{}", found.diagnostic.render(colour));
         if let Some(injection) = &found.injection {
             let _ = writeln!(text, " the client {} sends:", injection.sender);
             let _ = writeln!(text, "   {}", output::visible(&injection.sent));

@@ -14,16 +14,23 @@ mod action;
 pub mod agent;
 mod allow;
 mod built_in;
+pub mod described;
 pub mod diagnostic;
+mod escalation;
 mod filter;
+pub mod glob;
+mod ignore_command;
+mod includes;
 mod ini;
 mod interpolate;
 mod jail;
 mod journalmatch;
 mod layers;
+mod log_source;
 mod option_list;
 mod options;
 mod ports;
+mod resolve;
 mod tags;
 mod text;
 mod time;
@@ -69,20 +76,8 @@ pub fn ban_time(text: &str) -> Result<Option<Span>, Box<Diagnostic>> {
 /// Reads the jails below `jail-directory`, over those that come with guard. A jail with
 /// an error is left out, the others are there.
 pub fn jails(settings: &Settings) -> Loaded {
-    let tree = layers::Tree {
-        vendor: settings.vendor_directory.clone(),
-        directory: settings.jail_directory.clone(),
-    };
     let mut diagnostics = Diagnostics::default();
-    if let Err(error) = std::fs::read_dir(&tree.directory) {
-        diagnostics.push(
-            Diagnostic::error(format!("cannot read the jail-directory: {error}"))
-                .in_file(&tree.directory)
-                .help("make it, or name another in guard.toml, such as jail-directory = \"/etc/fail2ban\""),
-        );
-    }
-    let mut merged = tree.read("jail", &mut diagnostics);
-    merged.describe_itself(&tree);
+    let (tree, merged) = read(settings, &mut diagnostics);
     let services = ports::Services::load(Path::new("/etc/services"));
     let limits = Limits { steps: settings.limits.match_steps as usize, ..Limits::default() };
     let compile = |text: &FilterText| {
@@ -91,10 +86,12 @@ pub fn jails(settings: &Settings) -> Loaded {
         Filter::compile(text, limits)
             .map_err(|problems| problems.into_iter().map(complaint).collect())
     };
+    let own_logs = own_logs(settings);
     let mut builder = jail::Builder {
         tree: &tree,
         merged: &merged,
         services: &services,
+        own_logs: &own_logs,
         compile: &compile,
         diagnostics,
         written: Vec::new(),
@@ -107,4 +104,32 @@ pub fn jails(settings: &Settings) -> Loaded {
         ));
     }
     Loaded { jails, diagnostics, written }
+}
+
+/// The files that jails are made of.
+fn read(settings: &Settings, diagnostics: &mut Diagnostics) -> (layers::Tree, layers::Merged) {
+    let tree = layers::Tree {
+        vendor: settings.vendor_directory.clone(),
+        directory: settings.jail_directory.clone(),
+    };
+    if let Err(error) = std::fs::read_dir(&tree.directory) {
+        diagnostics.push(
+            Diagnostic::error(format!("cannot read the jail-directory: {error}"))
+                .in_file(&tree.directory)
+                .help("make it, or name another in guard.toml, such as jail-directory = \"/etc/fail2ban\""),
+        );
+    }
+    let mut merged = tree.read("jail", diagnostics);
+    merged.describe_itself(&tree);
+    (tree, merged)
+}
+
+/// Files that guard, or Fail2Ban in its place, writes its bans to.
+fn own_logs(settings: &Settings) -> Vec<String> {
+    let mut logs: Vec<String> =
+        ["/var/log/fail2ban.log", "/var/log/guard/guard.log"].map(str::to_owned).into();
+    if let agent::LogTarget::File(path) = &settings.log {
+        logs.push(path.to_string_lossy().into_owned());
+    }
+    logs
 }

@@ -7,9 +7,8 @@
 use std::path::Path;
 
 use crate::config::diagnostic::{Diagnostic, Place};
-use crate::config::filter::FilterSource;
-use crate::config::interpolate::Scope;
 use crate::config::layers::Section;
+use crate::config::resolve::Resolved;
 use crate::config::text::Text;
 
 /// A jail as it is written.
@@ -33,18 +32,19 @@ pub struct WrittenJail {
 
 impl WrittenJail {
     /// Takes down where things stand.
-    pub(crate) fn new(section: &Section, scope: &Scope<'_>, source: &FilterSource) -> Self {
-        let place = |key: &str| scope.value(key)?.ok()?.place();
+    pub(crate) fn new(section: &Section, options: &Resolved<'_>) -> Self {
+        let place = |key: &str| options.option(key)?.place();
         let expression = |text: &Text| (text.to_string(), text.place());
-        let blank = |text: &&Text| !text.is_blank();
+        let filter = options.filter.as_ref();
+        let failregex = filter.map(|source| source.failregex.as_slice()).unwrap_or_default();
         Self {
             name: section.name.to_string(),
-            filter: source.name.to_string(),
+            filter: options.named.name.to_string(),
             section: section.name.place(),
             port: place("port"),
             max_retry: place("maxretry"),
-            journal_match: source.journalmatch.place(),
-            failregex: source.failregex.iter().filter(blank).map(expression).collect(),
+            journal_match: filter.and_then(|source| source.journalmatch.place()),
+            failregex: failregex.iter().filter(|t| !t.is_blank()).map(expression).collect(),
         }
     }
 

@@ -10,6 +10,7 @@
 
 pub mod addr;
 pub mod allow;
+pub mod date;
 pub mod delta;
 pub mod effects;
 pub mod enforced;

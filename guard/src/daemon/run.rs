@@ -80,6 +80,8 @@ pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
         match problem.severity {
             Severity::Error => tracing::error!(target: "fail2ban.configreader", "{line}"),
             Severity::Warning => tracing::warn!(target: "fail2ban.configreader", "{line}"),
+            // For those who look, with `guardctl check`.
+            Severity::Note => {}
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -124,6 +124,7 @@ pub fn check(settings: &Settings, mut progress: impl FnMut(&str)) -> Report {
         let level = match diagnostic.severity {
             Severity::Error => Level::Error,
             Severity::Warning => Level::Warning,
+            Severity::Note => Level::Note,
         };
         report.found.push(Found { level, diagnostic, injection: None });
     }
@@ -304,7 +305,7 @@ fn compare_with_sshd(
             let names: Vec<&str> = guarding.iter().map(|(jail, _)| jail.name.as_str()).collect();
             let message =
                 format!("{} was not compared with sshd's settings: {why}", names.join(", "));
-            report.add(Level::Note, Diagnostic::warning(message));
+            report.add(Level::Note, Diagnostic::note(message));
         }
     }
     report.sshd = Some(asked);

@@ -15,8 +15,9 @@
 //! what a group keeps whose last repetition was empty. A repeated look-around, which
 //! Python takes and nobody writes, is refused.
 //!
-//! The text that is searched ends in its only newline, so `(?m:$)` says exactly what
-//! Python's `$` says.
+//! A single line that is searched ends in its only newline, or has none, so `(?m:$)`
+//! says exactly what Python's `$` says. Where several lines are searched together the
+//! two differ, unless the expression is meant for several lines.
 
 mod class;
 mod escape;
@@ -24,9 +25,21 @@ mod flags;
 
 use flags::Flags;
 
+/// What expressions are searched in, and how they look at its lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::core) enum Lines {
+    /// One line.
+    #[default]
+    One,
+    /// Several lines, of which only the first begin and the last end count.
+    AsOne,
+    /// Several lines, each with its begin and end.
+    Each,
+}
+
 /// An expression in Rust's syntax.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Converted {
+pub(in crate::core) struct Converted {
     /// For `regex`, or for `fancy-regex` if it needs to backtrack.
     pub expression: String,
     /// Whether it uses what a linear-time engine cannot do.
@@ -37,10 +50,10 @@ pub(super) struct Converted {
 ///
 /// # Errors
 /// What in it Python would refuse, or Rust cannot say.
-pub(super) fn convert(python: &str) -> Result<Converted, String> {
-    let mut global = Flags::default();
+pub(in crate::core) fn convert(python: &str, lines: Lines) -> Result<Converted, String> {
+    let mut global = Flags { multi_line: lines == Lines::Each, ..Flags::default() };
     loop {
-        match Converter::new(python, global).run() {
+        match Converter::new(python, lines, global).run() {
             Err(Stop::Restart(flags)) => global = flags,
             Err(Stop::Refuse(message)) => return Err(message),
             Ok(converted) => return Ok(converted),
@@ -82,6 +95,7 @@ struct Converter {
     out: String,
     /// Flags in effect, and those to return to at the end of each open group.
     flags: Flags,
+    lines: Lines,
     global: Flags,
     groups: Vec<Flags>,
     names: Vec<String>,
@@ -91,7 +105,7 @@ struct Converter {
 }
 
 impl Converter {
-    fn new(python: &str, global: Flags) -> Self {
+    fn new(python: &str, lines: Lines, global: Flags) -> Self {
         let mut out = String::with_capacity(python.len() + 16);
         out.push_str(match (global.ignore_case, global.dot_all) {
             (false, false) => "",
@@ -104,6 +118,7 @@ impl Converter {
             at: 0,
             out,
             flags: global,
+            lines,
             global,
             groups: Vec::new(),
             names: Vec::new(),
@@ -141,7 +156,8 @@ impl Converter {
                     self.before = Before::Nothing;
                 }
                 '$' => {
-                    self.out.push_str("(?m:$)");
+                    let last_only = self.lines == Lines::AsOne && !self.flags.multi_line;
+                    self.out.push_str(if last_only { r"(?:\n?\z)" } else { "(?m:$)" });
                     self.before = Before::Nothing;
                 }
                 '.' => {

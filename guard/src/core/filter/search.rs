@@ -7,8 +7,9 @@
 
 use std::cell::OnceCell;
 
-use super::claimed::{Claims, claims, may_report_failure};
+use super::claimed::{Claims, may_report_failure};
 use super::expression::{Captured, Expression, Span};
+use super::lines::claims_of;
 use super::{Expressions, Finding, Subject, text_at};
 
 /// Stands for the client's text once that is out of the game: part of no address, no
@@ -93,7 +94,8 @@ impl Expressions {
                 search.first_unclaimed(expression, number + 1, text, start, &outer, finding);
             if let Some(found) = found {
                 finding.expression = Some(number + 1);
-                let ignored = self.ignores(search, text, start, finding);
+                // Of several lines only those count that were matched.
+                let ignored = self.max_lines <= 1 && self.ignores(search, text, start, finding);
                 return (!ignored).then_some(found);
             }
         }
@@ -126,7 +128,7 @@ impl Expressions {
 
 impl Search<'_> {
     fn claims(&self) -> &Claims {
-        self.claims.get_or_init(|| claims(self.subject))
+        self.claims.get_or_init(|| claims_of(self.subject))
     }
 
     /// The first match of the expression that takes nothing of the client's for the
@@ -144,6 +146,7 @@ impl Search<'_> {
             let found = tried(expression.search(&text[start..]), number, finding)??;
             let mut found = found.moved_by(start).or(outer.clone());
             found.content = None;
+            found.searched = start..text.len();
             match self.claimed(&found) {
                 None => return Some(found),
                 Some(Claimed::Address(span)) => {
@@ -165,7 +168,8 @@ impl Search<'_> {
     fn claimed(&self, found: &Captured) -> Option<Claimed> {
         self.subject.daemon?;
         let claims = self.claims();
-        let address = [&found.address, &found.prefix_length].into_iter().flatten();
+        let address = [&found.address, &found.prefix_length, &found.name, &found.id];
+        let address = address.into_iter().flatten();
         if let Some(span) = address.into_iter().find_map(|span| claims.overlap(span)) {
             return Some(Claimed::Address(span));
         }
@@ -198,14 +202,14 @@ fn blank(text: &mut String, span: &Span) {
 }
 
 /// The line as expressions see it: it ends in a newline.
-fn fill(text: &mut String, line: &str) {
+pub(super) fn fill(text: &mut String, line: &str) {
     text.clear();
     text.push_str(line);
     text.push('\n');
 }
 
 /// The result of a search that was not given up; otherwise that is noted.
-fn tried<T>(
+pub(super) fn tried<T>(
     result: Result<T, super::expression::StepLimit>,
     number: usize,
     finding: &mut Finding,
