@@ -18,7 +18,7 @@
 //! # Layers
 //!
 //! `core` → `config` → {`source`, `store`, `enforce`, `control`, `host`, `helper`} (these never
-//! import each other) → `daemon` → `cli` → the binary. `cargo xtask check` checks it.
+//! import each other) → {`daemon`, `tool`} → `cli` → the binary. `cargo xtask check` checks it.
 
 #![deny(unsafe_code)]
 
@@ -41,3 +41,5 @@ pub mod host;
 pub mod source;
 #[cfg(feature = "agent")]
 pub mod store;
+#[cfg(feature = "agent")]
+pub mod tool;

@@ -29,6 +29,7 @@ pub(crate) struct Options {
 const FILES: &[(&str, &str, Owner)] = &[
     ("jail.conf", "usr/lib/guard/jail.conf", Owner::Vendor),
     ("filter.d/*.conf", "usr/lib/guard/filter.d", Owner::Vendor),
+    ("filter.d/examples/*.toml", "usr/lib/guard/filter.d/examples", Owner::Vendor),
     ("systemd/*.service", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.mount", "usr/lib/systemd/system", Owner::Vendor),
     ("sysusers.d/*.conf", "usr/lib/sysusers.d", Owner::Vendor),

@@ -4,10 +4,12 @@
 //! 2 wrong usage, 3 the agent is not running, 78 the configuration is wrong.
 
 mod bans;
+mod check;
 mod offline;
 mod orders;
 mod output;
 mod probe;
+mod progress;
 mod status;
 
 use std::path::PathBuf;
@@ -76,6 +78,8 @@ enum Verb {
     Unban(orders::UnbanArguments),
     /// Show what each interface can do, and what would be chosen.
     Probe,
+    /// Look for what is wrong with the configuration, and for ways to abuse it.
+    Check(check::Arguments),
 }
 
 /// Arguments of `guardctl run`.
@@ -145,7 +149,7 @@ impl Context {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match carry_out(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             output::talk(&format!("error: {failure}"));
             ExitCode::from(failure.code())
@@ -153,16 +157,21 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn carry_out(arguments: Arguments) -> Result<(), Failure> {
+/// Does it; the exit code when it is done.
+fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
     let verb = match (arguments.verb, arguments.backend) {
         (Some(verb), _) => verb,
         (None, Some(_)) => Verb::Run(RunArguments::default()),
         (None, None) => {
             // Printing help to a closed pipe is nobody's problem.
             let _ = Arguments::command().print_help();
-            return Ok(());
+            return Ok(0);
         }
     };
+    // What is wrong with the configuration is all that this verb is about.
+    if let Verb::Check(check) = &verb {
+        return check::check(arguments.config.as_deref(), arguments.json, check);
+    }
     let mut settings = Settings::load(arguments.config.as_deref())
         .map_err(|problems| Failure::Configuration(problems.to_string()))?;
     if let Some(backend) = arguments.backend {
@@ -184,5 +193,7 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
         Verb::Ban(arguments) => orders::ban(&context, &arguments),
         Verb::Unban(arguments) => orders::unban(&context, &arguments),
         Verb::Probe => probe::probe(&context),
+        Verb::Check(_) => Ok(()),
     }
+    .map(|()| 0)
 }

@@ -16,6 +16,7 @@ use crate::config::log_source::log_source;
 use crate::config::ports::Services;
 use crate::config::resolve::{Resolved, taken};
 use crate::config::text::Text;
+use crate::config::written::WrittenJail;
 use crate::config::{options, time};
 use crate::core::filter::{Filter, FilterText};
 use crate::core::jail::{Jail, JailName};
@@ -44,6 +45,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) compile: &'a dyn Fn(&FilterText) -> Result<Filter, Vec<Complaint>>,
     /// Collects what is wrong.
     pub(crate) diagnostics: Diagnostics,
+    /// Where the sound jails stand.
+    pub(crate) written: Vec<WrittenJail>,
 }
 
 impl Builder<'_> {
@@ -63,6 +66,10 @@ impl Builder<'_> {
         let mut found = Diagnostics::default();
         let jail = self.enabled_jail(section, &mut found);
         let jail = jail.filter(|_| !found.has_errors());
+        let jail = jail.map(|(jail, written)| {
+            self.written.push(written);
+            jail
+        });
         let of_jail = |diagnostic: Diagnostic| diagnostic.in_jail(name);
         self.diagnostics.extend(found.0.into_iter().map(of_jail));
         jail
@@ -81,7 +88,11 @@ impl Builder<'_> {
             .ok()
     }
 
-    fn enabled_jail(&self, section: &Section, found: &mut Diagnostics) -> Option<Jail> {
+    fn enabled_jail(
+        &self,
+        section: &Section,
+        found: &mut Diagnostics,
+    ) -> Option<(Jail, WrittenJail)> {
         let name = JailName::new(section.name.as_str())
             .map_err(|error| {
                 let problem = Diagnostic::error(error.to_string()).at(&section.name);
@@ -113,7 +124,8 @@ impl Builder<'_> {
             compiled(source, &text, self.compile, found)
         });
         let allowed = allowed?;
-        Some(Jail {
+        let written = WrittenJail::new(section, &options);
+        let jail = Jail {
             name: name?,
             ports: ports?,
             max_retry: max_retry?,
@@ -125,7 +137,8 @@ impl Builder<'_> {
             escalation: escalation?,
             ignore_command: ignore_command?,
             allow_elsewhere: allowed.elsewhere,
-        })
+        };
+        Some((jail, written))
     }
 }
 

@@ -35,6 +35,7 @@ mod tags;
 mod text;
 mod time;
 mod toml_table;
+mod written;
 
 use std::path::Path;
 
@@ -44,6 +45,7 @@ use crate::core::time::Span;
 
 pub use agent::Settings;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use written::WrittenJail;
 
 /// The jails of a host.
 #[derive(Debug)]
@@ -53,6 +55,13 @@ pub struct Loaded {
     pub jails: Vec<Jail>,
     /// What is wrong. An error with a jail's name says that this jail is left out.
     pub diagnostics: Diagnostics,
+    /// Where the jails stand in the files, in the same order as `jails`.
+    pub written: Vec<WrittenJail>,
+}
+
+/// The text of a vendor file that is built in, by its path below `vendor-directory`.
+pub fn built_in_text(path: &Path) -> Option<&'static str> {
+    built_in::text(path)
 }
 
 /// A length of time as `bantime` takes it, such as `600`, `1h 30m` or `2d`; `None` for a
@@ -85,15 +94,16 @@ pub fn jails(settings: &Settings) -> Loaded {
         own_logs: &own_logs,
         compile: &compile,
         diagnostics,
+        written: Vec::new(),
     };
     let jails = builder.jails();
-    let mut diagnostics = builder.diagnostics;
+    let jail::Builder { mut diagnostics, written, .. } = builder;
     if jails.is_empty() && !diagnostics.has_errors() {
         diagnostics.push(Diagnostic::warning("no jail is enabled").in_file(&tree.directory).help(
             "write `enabled = true` into the section of a jail, such as [sshd], in jail.local",
         ));
     }
-    Loaded { jails, diagnostics }
+    Loaded { jails, diagnostics, written }
 }
 
 /// The files that jails are made of.

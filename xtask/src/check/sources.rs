@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["core"],
     &["config"],
     &["source", "store", "enforce", "control", "helper", "host", "metrics", "share"],
-    &["daemon"],
+    &["daemon", "tool"],
     // `guardctl run` starts the daemon; the daemon knows nothing of command lines.
     &["cli"],
 ];

@@ -77,6 +77,13 @@ pub enum DateFrom {
     Reading,
 }
 
+impl Memory {
+    /// How often each form was found, by its name; the often found first.
+    pub fn hits(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.order.hits()
+    }
+}
+
 impl Dates {
     /// Reads a `datepattern`: one form a line, empty for the default forms. Dates that
     /// name no zone are meant in `zone`.

@@ -85,6 +85,11 @@ impl Order {
         Self { slots: templates.iter().map(slot).collect(), ..Self::default() }
     }
 
+    /// How often each form was found, by its name; the often found first.
+    pub(super) fn hits(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.slots.iter().map(|slot| (slot.template.name.as_str(), slot.hits))
+    }
+
     /// Whether it is still to begin.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()

@@ -177,6 +177,14 @@ impl Expression {
         self.places.pick(|place| spans.span(place))
     }
 
+    /// The converted expression.
+    pub(super) fn converted(&self) -> &str {
+        match &self.engine {
+            Engine::Linear(regex) => regex.as_str(),
+            Engine::Backtracking { regex, .. } => regex.as_str(),
+        }
+    }
+
     /// Whether it can say who failed.
     pub(super) fn names_address(&self) -> bool {
         let groups = &self.groups;

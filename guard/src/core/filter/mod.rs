@@ -126,6 +126,15 @@ pub struct Finding {
     pub correlate: Vec<(String, Option<String>)>,
 }
 
+/// Expressions as [`Filter::converted`] gives them; `fancy_regex` reads all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Converted<'f> {
+    /// `prefregex`; its group `content` is what `fail` is tried on.
+    pub prefix: Option<&'f str>,
+    /// `failregex`, in order.
+    pub fail: Vec<&'f str>,
+}
+
 /// A compiled filter. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Filter(Arc<Expressions>);
@@ -201,6 +210,15 @@ impl Filter {
             dates: dates.clone(),
             use_dns: *use_dns,
         }))
+    }
+
+    /// The expressions in the language of Rust's engines, everything converted, for those
+    /// who take them apart.
+    pub fn converted(&self) -> Converted<'_> {
+        Converted {
+            prefix: self.0.prefix.iter().flat_map(Ordered::iter).map(Expression::converted).next(),
+            fail: self.0.fail.iter().map(Expression::converted).collect(),
+        }
     }
 
     /// Looks at one entry. Without a match nothing is allocated.

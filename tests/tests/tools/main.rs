@@ -1,0 +1,4 @@
+//! The verbs that need no agent: what `guardctl` says of filters, logs and files.
+
+mod check;
+mod host;
