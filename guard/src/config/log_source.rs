@@ -78,7 +78,7 @@ fn files(
     let has_match = jail.filter.as_ref().is_some_and(|filter| !filter.journalmatch.is_blank());
     let none_exists = others.iter().all(|pattern| glob::matching(&pattern.path).is_empty());
     let place = jail.scope().key("logpath").unwrap_or(jail.name()).clone();
-    let paths = value.split(|c| c == '\n').first().map_or(String::new(), ToString::to_string);
+    let paths = value.as_str().split_whitespace().collect::<Vec<_>>().join(" ");
     if none_exists && may_turn && has_match {
         let what = match value.is_blank() {
             true => "the jail has no logpath: it reads the journal".to_owned(),
