@@ -68,9 +68,8 @@ pub fn describe(settings: &Settings, enabled_only: bool) -> (Vec<Described>, Dia
         .filter_map(|section| {
             let mut problems = Diagnostics::default();
             let jail = section_described(&tree, &merged, section, enabled_only, &mut problems);
-            let of_jail = |problem: crate::config::Diagnostic| {
-                problem.in_jail(section.name.as_str())
-            };
+            let of_jail =
+                |problem: crate::config::Diagnostic| problem.in_jail(section.name.as_str());
             found.extend(problems.0.into_iter().map(of_jail));
             jail
         })

@@ -229,8 +229,7 @@ impl Resolution<'_> {
     }
 
     fn untagged(&self, name: &str, outer: &Values) -> Option<Checked<Text>> {
-        let scope =
-            |section, fixed| Scope { merged: self.merged, section, fixed, known: &NOTHING };
+        let scope = |section, fixed| Scope { merged: self.merged, section, fixed, known: &NOTHING };
         if let Some(argument) = self.arguments.get(name) {
             return Some(Ok(argument.clone()));
         }
@@ -269,6 +268,7 @@ impl FilterSource {
             date_pattern: self.datepattern.trimmed().to_string(),
             log_timezone: timezone.trimmed().to_string(),
             use_dns: self.use_dns(found),
+            ..FilterText::default()
         }
     }
 

@@ -40,8 +40,7 @@ fn answer_cache(value: &Text) -> Checked<Option<AnswerCache>> {
     list.push_str("]");
     let list: Named = option_list::parse_one(&list)?;
     let known = ["key", "max-count", "max-time"];
-    if let Some((option, value)) = list.options.iter().find(|(o, _)| !known.contains(&o.as_str()))
-    {
+    if let Some((option, value)) = list.options.iter().find(|(o, _)| !known.contains(&o.as_str())) {
         return Err(Diagnostic::error(format!("ignorecache has no option `{option}`"))
             .at(value)
             .help("its options are key, max-count and max-time")
@@ -83,7 +82,8 @@ fn arguments(command: &Text) -> Checked<Vec<String>> {
     let shell = ["sh", "bash", "dash", "zsh", "ksh", "ash", "eval", "exec", "source", "."];
     let script = |word: &String| word.starts_with('-') && word.contains('c');
     if shell.contains(&name)
-        && (!name.ends_with("sh") || words.iter().skip(1).take_while(|w| w.starts_with('-')).any(script))
+        && (!name.ends_with("sh")
+            || words.iter().skip(1).take_while(|w| w.starts_with('-')).any(script))
     {
         return Err(refused(command, 0..command.len(), "a command for a shell"));
     }

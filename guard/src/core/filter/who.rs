@@ -40,7 +40,9 @@ fn who(line: &str, captured: &Captured, use_dns: UseDns) -> Option<Who> {
     let id = text(&captured.id);
     let other_id = |than: &str| id.filter(|id| *id != than).map(id_or_address);
     if let Some(host) = text(&captured.address) {
-        return other_id(host).or_else(|| address(line, host, captured).map(Who::Address));
+        // Text that only looks like an address is an id.
+        let address = address(line, host, captured).map(Who::Address);
+        return other_id(host).or(address).or_else(|| Some(Who::Id(host.to_owned())));
     }
     if let Some(name) = text(&captured.name) {
         let resolved = || name.parse().map(Who::Address).ok();
