@@ -10,6 +10,7 @@ mod bench;
 mod build_ebpf;
 mod check;
 mod ci;
+mod conformance;
 mod demo;
 mod install;
 mod packages;
@@ -38,6 +39,8 @@ enum Verb {
     Demo(demo::Options),
     /// Measure, beside Fail2Ban where it can do the same.
     Bench(bench::Options),
+    /// Run Fail2Ban's sample corpus, with its own filters, against guard.
+    Conformance(conformance::Options),
     /// Everything that a change must pass: check, then test.
     Ci(ci::Options),
 }
@@ -64,6 +67,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Install(options) => install::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Conformance(options) => conformance::run(&options),
         Verb::Ci(options) => ci::run(&options),
     }
 }
