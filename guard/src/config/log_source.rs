@@ -90,9 +90,11 @@ fn files(
         return journal(jail, found);
     }
     if others.is_empty() {
-        found.push(Diagnostic::error("the jail reads nothing: it has no logpath").at(place).help(
-            "name log files with `logpath`, or write `backend = systemd` and a `journalmatch`",
-        ));
+        found.push(
+            Diagnostic::error("the jail reads nothing: it has no logpath")
+                .at(place)
+                .help("name log files with `logpath`, or write `backend = systemd` and a `journalmatch`"),
+        );
         return None;
     }
     if none_exists {
@@ -112,7 +114,12 @@ fn files(
     Some(LogSource::Files(LogFiles { patterns: others, encoding, may_be_missing: true }))
 }
 
-fn boolean(jail: &Resolved<'_>, key: &str, default: bool, found: &mut Diagnostics) -> Option<bool> {
+fn boolean(
+    jail: &Resolved<'_>,
+    key: &str,
+    default: bool,
+    found: &mut Diagnostics,
+) -> Option<bool> {
     let value = jail.option(key);
     value.map_or(Some(default), |value| taken(options::boolean(key, value), found))
 }
