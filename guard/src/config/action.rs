@@ -38,10 +38,11 @@ pub(crate) fn ban_ports(
     let (firewalls, others): (Vec<_>, Vec<_>) = all.iter().partition(|action| is_firewall(action));
     found.extend(others.into_iter().map(not_run));
     if firewalls.is_empty() {
-        let place = if action.is_blank() { scope.value_or_empty("port") } else { Ok(action) };
+        let section = scope.merged.section(scope.section).map(|section| &section.name);
+        let place = Some(&action).filter(|action| !action.is_blank()).or(section);
         found.push(
             Diagnostic::warning("no action of the jail changes a firewall: guard bans all the same")
-                .at(&place.unwrap_or_default())
+                .at(place.unwrap_or(&port))
                 .help("disable the jail if nobody is to be banned; otherwise give it an action such as %(banaction)s"),
         );
         return taken(ports(&port, &protocol, false, services), found);

@@ -63,6 +63,12 @@ impl<'a> Scope<'a> {
         self.value(key).unwrap_or_else(|| Ok(Text::default()))
     }
 
+    /// A key as it stands where its value was given last.
+    pub(crate) fn key(&self, key: &str) -> Option<&'a Text> {
+        let sections = [self.merged.section(self.section), Some(&self.merged.defaults)];
+        sections.into_iter().flatten().find_map(|section| Some(&section.keys.get(key)?.last()?.key))
+    }
+
     /// The value that `name` or `known/name` or `section/name` means in a `<tag>`.
     pub(crate) fn tag_value(&self, name: &str) -> Option<Checked<Text>> {
         let Some((section, key)) = name.split_once('/') else { return self.value(name) };

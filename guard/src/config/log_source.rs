@@ -77,30 +77,29 @@ fn files(
     let may_turn = boolean(jail, "systemd_if_nologs", true, found)? && may_turn;
     let has_match = jail.filter.as_ref().is_some_and(|filter| !filter.journalmatch.is_blank());
     let none_exists = others.iter().all(|pattern| glob::matching(&pattern.path).is_empty());
-    let place = if value.is_blank() { jail.name() } else { &value };
+    let place = jail.scope().key("logpath").unwrap_or(jail.name()).clone();
+    let paths = value.as_str().split_whitespace().collect::<Vec<_>>().join(" ");
     if none_exists && may_turn && has_match {
         let what = match value.is_blank() {
             true => "the jail has no logpath: it reads the journal".to_owned(),
-            false => "no file matches logpath: the jail reads the journal instead".to_owned(),
+            false => format!("no file matches `{paths}`: the jail reads the journal instead"),
         };
-        found.push(Diagnostic::warning(what).at(place).help(
+        found.push(Diagnostic::warning(what).at(&place).help(
             "write `backend = systemd` if that is meant, or `systemd_if_nologs = false` to wait for the files",
         ));
         jail.set("backend", "systemd", found);
         return journal(jail, found);
     }
     if others.is_empty() {
-        found.push(
-            Diagnostic::error("the jail reads nothing: it has no logpath")
-                .at(place)
-                .help("name log files with `logpath`, or write `backend = systemd` and a `journalmatch`"),
-        );
+        found.push(Diagnostic::error("the jail reads nothing: it has no logpath").at(&place).help(
+            "name log files with `logpath`, or write `backend = systemd` and a `journalmatch`",
+        ));
         return None;
     }
     if none_exists {
         found.push(
-            Diagnostic::warning("no file matches logpath yet: the jail waits for one")
-                .at(place)
+            Diagnostic::warning(format!("no file matches `{paths}` yet: the jail waits for one"))
+                .at(&place)
                 .help("correct the path, or write `backend = systemd` if the daemon logs to the journal"),
         );
     }
@@ -114,12 +113,7 @@ fn files(
     Some(LogSource::Files(LogFiles { patterns: others, encoding, may_be_missing: true }))
 }
 
-fn boolean(
-    jail: &Resolved<'_>,
-    key: &str,
-    default: bool,
-    found: &mut Diagnostics,
-) -> Option<bool> {
+fn boolean(jail: &Resolved<'_>, key: &str, default: bool, found: &mut Diagnostics) -> Option<bool> {
     let value = jail.option(key);
     value.map_or(Some(default), |value| taken(options::boolean(key, value), found))
 }

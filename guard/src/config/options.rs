@@ -59,10 +59,13 @@ pub(crate) fn warn(scope: &Scope<'_>, section: &Section, found: &mut Diagnostics
         (!input && !value.as_str().starts_with('<'))
             .then(|| without_effect("chain", value, instead))
     });
-    tell("maxmatches", &|_| {
-        let note = Diagnostic::note("maxmatches has no effect: log lines are not kept");
-        Some(note.help("the user names of the failures are kept until they are too old to count"))
-    });
+    if let Some(key) = scope.key("maxmatches") {
+        found.push(
+            Diagnostic::note("maxmatches has no effect: log lines are not kept")
+                .at(key)
+                .help("the user names of failures are kept until they are too old to count"),
+        );
+    }
     unknown_keys(scope, section, found);
 }
 
