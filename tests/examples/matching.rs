@@ -30,8 +30,14 @@ struct Options {
 fn options() -> Result<Options> {
     let mut arguments = std::env::args().skip(1);
     let log = arguments.next().context("which log?")?.into();
-    let mut options =
-        Options { log, filters: None, repeat: 1, one_by_one: false, unknown: false, names: Vec::new() };
+    let mut options = Options {
+        log,
+        filters: None,
+        repeat: 1,
+        one_by_one: false,
+        unknown: false,
+        names: Vec::new(),
+    };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--filters" => options.filters = Some(arguments.next().context("a directory")?.into()),
@@ -95,11 +101,14 @@ fn main() -> Result<()> {
             jail.filter = jail.filter.one_by_one();
         }
     }
-    let log = std::fs::read(&options.log)
-        .with_context(|| format!("read {}", options.log.display()))?;
+    let log =
+        std::fs::read(&options.log).with_context(|| format!("read {}", options.log.display()))?;
     let log = String::from_utf8_lossy(&log);
-    let entries: Vec<Entry> =
-        log.lines().enumerate().map(|(number, line)| entry(number, line, options.unknown)).collect();
+    let entries: Vec<Entry> = log
+        .lines()
+        .enumerate()
+        .map(|(number, line)| entry(number, line, options.unknown))
+        .collect();
     let mut best = Duration::MAX;
     let mut found = 0;
     for _ in 0..options.repeat {

@@ -18,6 +18,7 @@ pub mod described;
 pub mod diagnostic;
 mod escalation;
 mod filter;
+mod filter_alone;
 pub mod glob;
 mod ignore_command;
 mod includes;
@@ -39,12 +40,14 @@ mod written;
 
 use std::path::Path;
 
+use crate::core::date::Zone;
 use crate::core::filter::{Filter, FilterText, Limits};
 use crate::core::jail::Jail;
 use crate::core::time::Span;
 
 pub use agent::Settings;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use filter_alone::filter_alone;
 pub use written::WrittenJail;
 
 /// The jails of a host.
@@ -80,10 +83,12 @@ pub fn jails(settings: &Settings) -> Loaded {
     let (tree, merged) = read(settings, &mut diagnostics);
     let services = ports::Services::load(Path::new("/etc/services"));
     let limits = Limits { steps: settings.limits.match_steps as usize, ..Limits::default() };
+    let zone = Zone::new(jiff::tz::TimeZone::system());
     let compile = |text: &FilterText| {
         let complaint =
             |problem: crate::core::filter::CompileProblem| (problem.expression, problem.message);
-        Filter::compile(text, limits)
+        let text = FilterText { host_zone: zone.clone(), ..text.clone() };
+        Filter::compile(&text, limits)
             .map_err(|problems| problems.into_iter().map(complaint).collect())
     };
     let own_logs = own_logs(settings);

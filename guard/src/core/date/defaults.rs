@@ -153,3 +153,13 @@ pub(super) fn all() -> Vec<Shared> {
 fn form(word: &str) -> Option<Form> {
     (word == "EPOCH" || word == "{^LN-BEG}EPOCH").then_some(Form::Epoch)
 }
+
+/// The same form twice, once only by its expression.
+#[cfg(test)]
+pub(super) fn pair(number: usize, at_begin: bool) -> (Template, Template) {
+    let (pattern, form) = FORMS[number];
+    let pattern = if at_begin { format!("{AT_BEGIN}{pattern}") } else { pattern.to_owned() };
+    let parsed = word(&pattern).map_or_else(|| pattern::parse(&pattern), Ok).expect("a form");
+    let template = |form| Template::later(&pattern, parsed.clone(), 1.0, form);
+    (template(form), template(None))
+}

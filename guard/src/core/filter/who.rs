@@ -40,7 +40,11 @@ fn who(line: &str, captured: &Captured, use_dns: UseDns) -> Option<Who> {
     let id = text(&captured.id);
     let other_id = |than: &str| id.filter(|id| *id != than).map(id_or_address);
     if let Some(host) = text(&captured.address) {
-        return other_id(host).or_else(|| address(line, host, captured).map(Who::Address));
+        // Text that only looks like an address is an id.
+        return other_id(host).or_else(|| match host.parse() {
+            Ok(address) => with_length(line, address, captured).map(Who::Address),
+            Err(_) => Some(Who::Id(host.to_owned())),
+        });
     }
     if let Some(name) = text(&captured.name) {
         let resolved = || name.parse().map(Who::Address).ok();
@@ -57,11 +61,11 @@ fn id_or_address(id: &str) -> Who {
     id.parse().map_or_else(|_| Who::Id(id.to_owned()), Who::Address)
 }
 
-/// The address that was captured; none when the text is no address.
-fn address(line: &str, host: &str, captured: &Captured) -> Option<Prefix> {
-    let host = host.parse::<Prefix>().ok()?;
+/// An address with the length of prefix that was captured, if one was; none when there
+/// is no such prefix.
+fn with_length(line: &str, address: Prefix, captured: &Captured) -> Option<Prefix> {
     match &captured.prefix_length {
-        None => Some(host),
-        Some(span) => Prefix::new(host.address(), text_at(line, span).parse().ok()?).ok(),
+        None => Some(address),
+        Some(span) => Prefix::new(address.address(), text_at(line, span).parse().ok()?).ok(),
     }
 }
