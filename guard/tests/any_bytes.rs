@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use guard::config::described::describe;
 use guard::config::{Settings, jails};
 
-use host::Host;
+use host::{FILTER, Host};
 
 /// Every kind of file that is read, with text in which most of the language occurs.
 const FILES: [(&str, &str); 6] = [
@@ -92,7 +92,7 @@ proptest! {
         for (file, bytes) in noise {
             texts[file] = bytes;
         }
-        let host = Host::new(&[]);
+        let host = Host::new(&[FILTER]);
         for ((name, _), text) in FILES.iter().zip(&texts) {
             host.write(name, "");
             std::fs::write(host.path(name), text).expect("written");
