@@ -187,31 +187,31 @@ impl Resolution<'_> {
     /// What is given in brackets or `[Init]` and what the jail gives, else the
     /// definition's.
     fn together(&self, name: &str) -> Checked<Text> {
+        let outer = self.given_outside(name).transpose()?;
+        let parts: Vec<&Text> = outer.iter().chain(self.given.get(name)).collect();
+        if parts.is_empty() {
+            return self.option(name).unwrap_or_else(|| Ok(Text::default()));
+        }
         let mut all = Text::default();
-        for part in [self.from_outside(name).transpose()?.as_ref(), self.given.get(name)] {
-            if let Some(part) = part {
-                if all.len() > 0 {
-                    all.push_str("\n");
-                }
-                all.push(part);
+        for part in parts {
+            if all.len() > 0 {
+                all.push_str("\n");
             }
+            all.push(part);
         }
-        match self.from_outside(name).is_some() || self.given.contains_key(name) {
-            true => Ok(all),
-            false => self.option(name).unwrap_or_else(|| Ok(Text::default())),
-        }
+        Ok(all)
     }
 
     /// What is given in brackets or `[Init]`, else what the jail gives, else the
     /// definition's.
     fn first(&self, name: &str) -> Checked<Text> {
         let given = || self.given.get(name).map(|value| Ok(value.clone()));
-        let found = self.from_outside(name).or_else(given).or_else(|| self.option(name));
+        let found = self.given_outside(name).or_else(given).or_else(|| self.option(name));
         found.unwrap_or_else(|| Ok(Text::default()))
     }
 
     /// What is given in brackets or `[Init]`, its tags replaced.
-    fn from_outside(&self, name: &str) -> Option<Checked<Text>> {
+    fn given_outside(&self, name: &str) -> Option<Checked<Text>> {
         let given = self.arguments.contains_key(name) || self.init_has(name);
         self.option(name).filter(|_| given)
     }

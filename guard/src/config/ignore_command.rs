@@ -53,10 +53,11 @@ fn answer_cache(value: &Text) -> Checked<Option<AnswerCache>> {
             .into());
     };
     let max_count = list.option("max-count").map(|count| {
-        count.as_str().parse().map_err(|_| {
+        count.as_str().parse().map_err(|_| -> Box<Diagnostic> {
             Diagnostic::error(format!("ignorecache: max-count={count} is no whole number"))
                 .at(count)
                 .help("write how many answers are kept, such as max-count=100")
+                .into()
         })
     });
     let max_time = list.option("max-time").map(|value| {
