@@ -60,7 +60,7 @@ impl Filter {
 }
 
 impl Examination {
-    /// Takes in a line that matched. `lines` is how many lines the match lies on.
+    /// Takes in a line that the expression of a `number`, from 1, matched. `lines` is how many lines the match lies on.
     pub(super) fn add(
         &mut self,
         expressions: &Expressions,
@@ -79,12 +79,10 @@ impl Examination {
             groups.extend(found.map(|(name, span)| (name, text[span].to_owned())));
         };
         if let Some(prefix) = &expressions.prefix {
-            add(prefix.named(&whole), &whole);
+            add(prefix.expression(0).named(&whole), &whole);
         }
         let searched = text.get(captured.searched.clone()).unwrap_or_default();
-        if let Some(expression) = expressions.fail.get(number.wrapping_sub(1)) {
-            add(expression.named(searched), searched);
-        }
+        add(expressions.fail.expression(number - 1).named(searched), searched);
         fill_in_alternates(&mut groups);
         self.examined = match groups.get("mlfid").cloned() {
             None => Examined { groups, lines, ..Examined::default() },

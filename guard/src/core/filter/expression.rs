@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::Limits;
+use super::automaton::{Pattern, Relaxed, Spans, relax};
 use super::convert::{Lines, convert};
 use super::tags;
 
@@ -22,6 +23,12 @@ pub(super) struct StepLimit;
 pub(super) struct Expression {
     engine: Engine,
     groups: Groups,
+    /// The same for an automaton, unless that cannot be.
+    relaxed: Option<Relaxed>,
+    /// Names of the groups that mean something.
+    wanted: Vec<String>,
+    /// `groups` by place in `wanted`.
+    places: Groups,
 }
 
 #[derive(Debug)]
@@ -153,7 +160,21 @@ impl Expression {
             Engine::Backtracking { regex, .. } => regex.capture_names().collect(),
         };
         let groups = Groups::from_names(&names);
-        Ok(Self { engine, groups })
+        let named = |number: &usize| names[*number].map(str::to_owned);
+        let wanted: Vec<String> = groups.numbers().iter().filter_map(named).collect();
+        let places: Vec<Option<&str>> = wanted.iter().map(|name| Some(name.as_str())).collect();
+        let places = Groups::from_names(&places);
+        Ok(Self { relaxed: relax(&converted.expression), groups, wanted, places, engine })
+    }
+
+    /// The expression for an automaton.
+    pub(super) fn pattern(&self) -> Option<Pattern<'_>> {
+        Some(Pattern { relaxed: self.relaxed.as_ref()?, wanted: &self.wanted })
+    }
+
+    /// What an automaton captured for [`Expression::pattern`].
+    pub(super) fn captured(&self, spans: &Spans) -> Captured {
+        self.places.pick(|place| spans.span(place))
     }
 
     /// Whether it can say who failed.
@@ -165,14 +186,6 @@ impl Expression {
     /// Whether it can say which connection a line belongs to.
     pub(super) fn names_connection(&self) -> bool {
         self.groups.connection.is_some()
-    }
-
-    /// The linear-time expression's own text, for matching many at once.
-    pub(super) fn linear(&self) -> Option<&str> {
-        match &self.engine {
-            Engine::Linear(regex) => Some(regex.as_str()),
-            Engine::Backtracking { .. } => None,
-        }
     }
 
     /// Everything that it captures by name where it matches first.
@@ -259,6 +272,20 @@ impl Groups {
         }
     }
 
+    /// The numbers of all of them.
+    fn numbers(&self) -> Vec<usize> {
+        let several = [&self.ip4, &self.ip6, &self.dns, &self.id, &self.user];
+        let single = [
+            self.prefix_length,
+            self.connection,
+            self.no_failure,
+            self.gained,
+            self.forget,
+            self.content,
+        ];
+        several.into_iter().flatten().copied().chain(single.into_iter().flatten()).collect()
+    }
+
     fn pick(&self, group: impl Fn(usize) -> Option<Span>) -> Captured {
         let text = |number: Option<usize>| number.and_then(&group).filter(|s| !s.is_empty());
         let any = |numbers: &[usize]| numbers.iter().find_map(|number| text(Some(*number)));
@@ -339,9 +366,10 @@ mod tests {
 
     #[test]
     fn look_around_backtracks_and_the_rest_does_not() {
-        assert!(expression("^a<HOST>$").linear().is_some());
-        assert!(expression("^(?!b)a<HOST>$").linear().is_none());
-        assert!(expression(r"^(a)\1<HOST>$").linear().is_none());
+        let is_linear = |text| matches!(expression(text).engine, Engine::Linear(_));
+        assert!(is_linear("^a<HOST>$"));
+        assert!(!is_linear("^(?!b)a<HOST>$"));
+        assert!(!is_linear(r"^(a)\1<HOST>$"));
     }
 
     #[test]

@@ -28,6 +28,13 @@ struct Search<'e> {
     blanked: bool,
 }
 
+/// An expression, its number from 1, and where the text that it is tried on begins.
+struct Place<'e> {
+    expression: &'e Expression,
+    number: usize,
+    start: usize,
+}
+
 /// What a match took from the client.
 enum Claimed {
     /// This much of the address.
@@ -78,7 +85,8 @@ impl Expressions {
         let mut start = 0;
         let mut outer = Captured::default();
         if let Some(prefix) = &self.prefix {
-            outer = tried(prefix.search(text), 0, finding)??;
+            let given_up = |_| finding.step_limit = finding.step_limit.or(Some(0));
+            (_, outer) = prefix.search(0, text, given_up)?;
             if let Some(content) = outer.content.take().filter(|span| !span.is_empty()) {
                 text.truncate(content.end);
                 if !text.ends_with('\n') {
@@ -86,20 +94,22 @@ impl Expressions {
                 }
                 start = content.start;
             }
-        } else if self.any.as_ref().is_some_and(|any| !any.is_match(text)) {
-            return None;
         }
-        for (number, expression) in self.fail.iter().enumerate() {
-            let found =
-                search.first_unclaimed(expression, number + 1, text, start, &outer, finding);
+        let mut from = 0;
+        loop {
+            let given_up = |n| finding.step_limit = finding.step_limit.or(Some(n + 1));
+            let (number, first) = self.fail.search(from, &text[start..], given_up)?;
+            let place =
+                Place { expression: self.fail.expression(number), number: number + 1, start };
+            let found = search.first_unclaimed(&place, first, text, &outer, finding);
             if let Some(found) = found {
                 finding.expression = Some(number + 1);
                 // Of several lines only those count that were matched.
                 let ignored = self.max_lines <= 1 && self.ignores(search, text, start, finding);
                 return (!ignored).then_some(found);
             }
+            from = number + 1;
         }
-        None
     }
 
     /// Whether an `ignoreregex` matches, and that not by the client's doing.
@@ -110,9 +120,12 @@ impl Expressions {
         start: usize,
         finding: &mut Finding,
     ) -> bool {
+        if self.ignore.is_empty() {
+            return false;
+        }
         let first = |text: &str, finding: &mut Finding| {
-            let found = |e: &Expression| tried(e.is_match(text), 0, finding) == Some(true);
-            self.ignore.iter().position(found)
+            let given_up = |_| finding.step_limit = finding.step_limit.or(Some(0));
+            self.ignore.position(text, given_up)
         };
         let Some(mut number) = first(&text[start..], finding) else { return false };
         if !search.blanked && search.claims().elaborate {
@@ -131,19 +144,23 @@ impl Search<'_> {
         self.claims.get_or_init(|| claims_of(self.subject))
     }
 
-    /// The first match of the expression that takes nothing of the client's for the
-    /// daemon's.
+    /// The first match of the expression, of which `first` is the very first, that takes
+    /// nothing of the client's for the daemon's.
     fn first_unclaimed(
         &mut self,
-        expression: &Expression,
-        number: usize,
+        place: &Place<'_>,
+        first: Captured,
         text: &mut String,
-        start: usize,
         outer: &Captured,
         finding: &mut Finding,
     ) -> Option<Captured> {
+        let start = place.start;
+        let mut first = Some(first);
         for round in 0..=ROUNDS + 1 {
-            let found = tried(expression.search(&text[start..]), number, finding)??;
+            let found = match first.take() {
+                Some(first) => first,
+                None => tried(place.expression.search(&text[start..]), place.number, finding)??,
+            };
             let mut found = found.moved_by(start).or(outer.clone());
             found.content = None;
             found.searched = start..text.len();
@@ -209,7 +226,7 @@ pub(super) fn fill(text: &mut String, line: &str) {
 }
 
 /// The result of a search that was not given up; otherwise that is noted.
-pub(super) fn tried<T>(
+fn tried<T>(
     result: Result<T, super::expression::StepLimit>,
     number: usize,
     finding: &mut Finding,
