@@ -15,27 +15,15 @@
 //! what a group keeps whose last repetition was empty. A repeated look-around, which
 //! Python takes and nobody writes, is refused.
 //!
-//! A single line that is searched ends in its only newline, or has none, so `(?m:$)`
-//! says exactly what Python's `$` says. Where several lines are searched together the
-//! two differ, unless the expression is meant for several lines.
+//! A single line ends in its only newline, or has none: there `(?m:$)` says exactly what
+//! Python's `$` says, among several lines only where the expression is meant for them.
 
 mod class;
 mod escape;
 mod flags;
 
 use flags::Flags;
-
-/// What expressions are searched in, and how they look at its lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::core) enum Lines {
-    /// One line.
-    #[default]
-    One,
-    /// Several lines, of which only the first begin and the last end count.
-    AsOne,
-    /// Several lines, each with its begin and end.
-    Each,
-}
+pub(in crate::core) use flags::Lines;
 
 /// An expression in Rust's syntax.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,8 +144,8 @@ impl Converter {
                     self.before = Before::Nothing;
                 }
                 '$' => {
-                    let last_only = self.lines == Lines::AsOne && !self.flags.multi_line;
-                    self.out.push_str(if last_only { r"(?:\n?\z)" } else { "(?m:$)" });
+                    let end = self.lines == Lines::AsOne && !self.flags.multi_line;
+                    self.out.push_str(if end { r"(?:\n?\z)" } else { "(?m:$)" });
                     self.before = Before::Nothing;
                 }
                 '.' => {

@@ -61,7 +61,7 @@ impl Filter {
 }
 
 impl Examination {
-    /// Takes in a line that matched. `lines` is how many lines the match lies on.
+    /// Takes in a line that the expression of a `number`, from 1, matched. `lines` is how many lines the match lies on.
     pub(super) fn add(
         &mut self,
         expressions: &Expressions,

@@ -226,7 +226,7 @@ pub(super) fn fill(text: &mut String, line: &str) {
 }
 
 /// The result of a search that was not given up; otherwise that is noted.
-pub(super) fn tried<T>(
+fn tried<T>(
     result: Result<T, super::expression::StepLimit>,
     number: usize,
     finding: &mut Finding,
