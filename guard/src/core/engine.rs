@@ -4,6 +4,7 @@
 //! in [`Effects::persist`] is enough to build an equal engine again with
 //! [`Engine::restore`]; everything an attacker can make grow is bounded by [`Limits`].
 
+pub mod explain;
 mod orders;
 
 use std::collections::HashMap;
