@@ -48,14 +48,17 @@ fn system_log(lines: usize) -> String {
     let mut chance = Chance(7);
     let mut log = String::new();
     for number in 0..lines {
-        let (hour, minute, second) = (number / 3600 % 24, number / 60 % 60, number % 60);
+        // Within five minutes and a hundred connections: Fail2Ban forgets older ones by
+        // its own clock and not the log's.
+        let second = number * 280 / lines;
+        let (minute, second) = (second / 60, second % 60);
         let program = chance.of(&["sshd", "sshd", "sshd", "CRON", "systemd"]);
         let host = format!("192.0.2.{}", chance.below(250));
         let user = chance.of(&["root", "admin", "bob", "git"]);
         let message = chance.of(&MESSAGES).replace("{h}", &host).replace("{u}", user);
-        let process = chance.below(400);
+        let process = chance.below(60);
         log.push_str(&format!(
-            "Nov  3 {hour:02}:{minute:02}:{second:02} pve {program}[{process}]: {message}\n"
+            "Nov  3 10:{minute:02}:{second:02} pve {program}[{process}]: {message}\n"
         ));
     }
     log
