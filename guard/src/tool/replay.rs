@@ -208,6 +208,16 @@ impl Replay {
                         why: ban.reason.to_string(),
                     });
                 }
+                // It failed on, which a ban would have kept it from.
+                Report::Prolonged(ban) => {
+                    let name = &self.jails[ban.jail.index()].jail;
+                    let same = |known: &&mut ReplayedBan| {
+                        known.address == ban.source && known.jail == *name
+                    };
+                    if let Some(known) = self.bans.iter_mut().rev().find(same) {
+                        known.until = ban.until;
+                    }
+                }
                 _ => {}
             }
         }

@@ -33,7 +33,7 @@ fn host(log: &str) -> Result<(Host, String)> {
 #[test]
 fn bans_begin_and_end_in_the_logs_own_time() -> Result<()> {
     let mut log = String::new();
-    for time in ["10:00:00", "10:01:00", "10:02:00", "10:30:00", "10:31:00", "10:32:00"] {
+    for time in ["10:00:00", "10:01:00", "10:02:00", "10:30:00"] {
         log.push_str(&at(time, "192.0.2.1"));
     }
     // Banned till 11:02; then it comes back.
@@ -61,11 +61,11 @@ fn bans_begin_and_end_in_the_logs_own_time() -> Result<()> {
     let second = first + 3_662;
     let banned = |since| ("192.0.2.1".to_owned(), since, since + 3_600);
     assert_eq!(bans, [banned(first), banned(second)], "{json:#}");
-    let app = &json["jails"][0];
-    assert_eq!((&app["jail"], &app["lines"]), (&"app".into(), &15.into()), "{json:#}");
+    let app = &json["jails"][1];
+    assert_eq!((&app["jail"], &app["lines"]), (&"app".into(), &13.into()), "{json:#}");
     assert_eq!((&app["allowed"], &app["sources"]), (&3.into(), &2.into()), "{json:#}");
     // The jail that reads the journal read nothing of the file.
-    assert_eq!(json["jails"][1]["lines"], 0);
+    assert_eq!(json["jails"][0]["lines"], 0);
     let told = host.guardctl(&["replay", &path])?;
     assert_eq!(told.code, Some(0), "{told:?}");
     assert!(told.out.contains("2026-03-01 10:02:00"), "{}", told.out);
