@@ -5,11 +5,14 @@
 
 mod bans;
 mod check;
+mod explain;
 mod offline;
 mod orders;
 mod output;
 mod probe;
 mod progress;
+mod regex;
+mod replay;
 mod status;
 
 use std::path::PathBuf;
@@ -32,6 +35,10 @@ use crate::daemon::run::{self, RunOptions};
         guardctl bans list                who is banned, since when, why, what was dropped\n  \
         guardctl unban sshd 10.3.0.1      let 10.3.0.1 in again\n  \
         guardctl unban --all              let everybody in again, even without the agent\n  \
+        guardctl explain 10.3.0.1         why is it banned, or not?\n  \
+        guardctl check                    is the configuration sound?\n  \
+        guardctl regex auth.log sshd      what does a filter find in a log?\n  \
+        guardctl replay auth.log          who would have been banned?\n  \
         guardctl --backend nft            run the agent on nftables\n\n\
         Exit codes: 0 done, 1 not done, 2 wrong usage, 3 the agent is not running,\n\
         78 the configuration is wrong."
@@ -80,6 +87,12 @@ enum Verb {
     Probe,
     /// Look for what is wrong with the configuration, and for ways to abuse it.
     Check(check::Arguments),
+    /// Try a filter on a log, as fail2ban-regex does.
+    Regex(Box<regex::Arguments>),
+    /// Show who would have been banned by a log of the past, when and why.
+    Replay(replay::Arguments),
+    /// Show how an address stands, or what becomes of a log line.
+    Explain(explain::Arguments),
 }
 
 /// Arguments of `guardctl run`.
@@ -193,6 +206,9 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Ban(arguments) => orders::ban(&context, &arguments),
         Verb::Unban(arguments) => orders::unban(&context, &arguments),
         Verb::Probe => probe::probe(&context),
+        Verb::Regex(arguments) => return regex::regex(&context, &arguments),
+        Verb::Replay(arguments) => replay::replay(&context, &arguments),
+        Verb::Explain(arguments) => explain::explain(&context, &arguments),
         Verb::Check(_) => Ok(()),
     }
     .map(|()| 0)

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Something that moves.
+/// A bar or a word that moves.
 #[derive(Debug)]
 pub(super) struct Progress(ProgressBar);
 
@@ -18,9 +18,29 @@ impl Progress {
         Self(bar)
     }
 
+    /// Shows how much of `bytes` is done; without a total only how much.
+    pub(super) fn bytes(bytes: Option<u64>, hidden: bool) -> Self {
+        let bar = ProgressBar::with_draw_target(bytes, target(hidden));
+        let form = match bytes {
+            Some(_) => {
+                "{bar:30} {percent:>3} %  {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left"
+            }
+            None => "{spinner} {human_pos} entries, {per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(form) {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
     /// Says what is being done.
     pub(super) fn say(&self, what: &str) {
         self.0.set_message(what.to_owned());
+    }
+
+    /// So much is done by now.
+    pub(super) fn reached(&self, done: u64) {
+        self.0.set_position(done);
     }
 }
 

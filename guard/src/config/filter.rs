@@ -67,7 +67,19 @@ impl FilterFiles {
                 .help("write the name of a file in filter.d without its extension")
                 .into());
         }
-        let merged = tree.read(&format!("filter.d/{name}"), diagnostics);
+        Self::read_from(tree, &format!("filter.d/{name}"), named, diagnostics)
+    }
+
+    /// Reads the files of a filter that lie elsewhere below the tree: `file` is their
+    /// path without extension.
+    pub(crate) fn read_from(
+        tree: &Tree,
+        file: &str,
+        named: &Named,
+        diagnostics: &mut Diagnostics,
+    ) -> Checked<Self> {
+        let name = &named.name;
+        let merged = tree.read(file, diagnostics);
         if merged.files == 0 {
             return Err(missing(tree, name));
         }

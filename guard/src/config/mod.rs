@@ -28,6 +28,7 @@ mod jail;
 mod journalmatch;
 mod layers;
 mod log_source;
+mod named_filter;
 mod option_list;
 mod options;
 mod ports;
@@ -48,6 +49,7 @@ use crate::core::time::Span;
 pub use agent::Settings;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use filter_alone::filter_alone;
+pub use named_filter::{NamedFilter, named_filter, parse_journal_match};
 pub use written::WrittenJail;
 
 /// The jails of a host.

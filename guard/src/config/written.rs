@@ -33,7 +33,8 @@ pub struct WrittenJail {
 impl WrittenJail {
     /// Takes down where things stand.
     pub(crate) fn new(section: &Section, options: &Resolved<'_>) -> Self {
-        let place = |key: &str| options.option(key)?.place();
+        // What only actions name is no option of the jail's own.
+        let place = |key: &str| options.scope().value(key)?.ok()?.place();
         let expression = |text: &Text| (text.to_string(), text.place());
         let filter = options.filter.as_ref();
         let failregex = filter.map(|source| source.failregex.as_slice()).unwrap_or_default();

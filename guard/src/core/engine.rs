@@ -6,6 +6,7 @@
 
 mod asking;
 mod banning;
+pub mod explain;
 mod kept;
 mod lists;
 mod orders;

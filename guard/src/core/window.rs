@@ -135,6 +135,11 @@ impl Windows {
         Some(source)
     }
 
+    /// When a source failed, oldest first.
+    pub fn times(&self, source: &Prefix) -> impl Iterator<Item = Timestamp> {
+        self.sources.get(source).into_iter().flatten().map(|weighed| weighed.time)
+    }
+
     /// Sources with a failure at or after `horizon`.
     pub fn failing_since(&self, horizon: Timestamp) -> usize {
         let lowest = Prefix::from(std::net::Ipv4Addr::UNSPECIFIED);

@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use crate::control::protocol::{BanRow, BanTime, JailStatus, Request, Response, Status};
+use crate::control::protocol::{
+    BanRow, BanTime, JailStatus, Request, Response, Standing, StandingBan, Status,
+};
 use crate::core::addr::Prefix;
 use crate::core::delta::Ban;
 use crate::core::enforced::Held;
@@ -134,6 +136,48 @@ pub fn bans(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send +
     }
 }
 
+/// Makes the answer to [`Request::Explain`], once the kernel was looked at.
+pub fn explain(
+    performer: &Performer,
+    source: Prefix,
+) -> impl FnOnce(&Picture) -> Response + Send + use<> {
+    let now = (performer.now)().wall;
+    let jails: Vec<Standing> = performer
+        .engine
+        .jails()
+        .map(|(id, jail)| {
+            let known = performer.engine.standing(id, source, now);
+            let ban = known.ban.map(|ban| StandingBan {
+                since: ban.since,
+                until: ban.until,
+                reason: ban.reason,
+            });
+            Standing {
+                jail: jail.name.clone(),
+                max_retry: jail.max_retry,
+                find_time: jail.find_time,
+                failures: known.failures,
+                ban,
+                enforced: false,
+                dropped: None,
+                allowed: known.allowed,
+            }
+        })
+        .collect();
+    move |picture: &Picture| {
+        let held = match &picture.held {
+            Ok(held) => held,
+            Err(error) => return Response::Error(error.clone()),
+        };
+        let in_kernel = |standing: Standing| {
+            let found = held.iter().find(|h| h.jail == standing.jail && h.source == source);
+            let dropped = found.and_then(|held| held.dropped);
+            Standing { enforced: found.is_some(), dropped, ..standing }
+        };
+        Response::Explained(jails.into_iter().map(in_kernel).collect())
+    }
+}
+
 /// The engine's form of a ban or unban that was asked for.
 ///
 /// # Errors
@@ -155,7 +199,7 @@ pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
         Request::Unban { jail, sources } => {
             Ok(Manual::Unban { jail: jail.as_ref().map(find).transpose()?, sources })
         }
-        Request::Status | Request::Bans => Err("not an order".to_owned()),
+        Request::Status | Request::Bans | Request::Explain { .. } => Err("not an order".to_owned()),
     }
 }
 

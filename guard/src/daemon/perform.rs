@@ -203,6 +203,10 @@ impl Performer {
                     let answer = Box::new(answer::bans(self));
                     self.send(Job::Look { answer, to });
                 }
+                Request::Explain { source } => {
+                    let answer = Box::new(answer::explain(self, source));
+                    self.send(Job::Look { answer, to });
+                }
                 Request::Ban { .. } | Request::Unban { .. } if stuck => {
                     let problem = self.store_problem.clone().unwrap_or_default();
                     let _ = to.send(Response::Error(format!("nothing was done: {problem}")));
