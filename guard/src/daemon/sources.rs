@@ -74,12 +74,8 @@ impl Plan {
             })
             .collect();
         let journal = journal::Options { place, subscriptions: of_journal, start };
-        let files = file::Options {
-            subscriptions: of_files,
-            positions,
-            interest: None,
-            by_clock: false,
-        };
+        let files =
+            file::Options { subscriptions: of_files, positions, interest: None, by_clock: false };
         Self {
             journal: (!journal.subscriptions.is_empty()).then_some(journal),
             files: (!files.subscriptions.is_empty()).then_some(files),
