@@ -1,5 +1,6 @@
 //! The engine: scenarios here, random timelines in [`timelines`].
 
+mod files;
 mod timelines;
 
 use std::collections::BTreeMap;

@@ -139,7 +139,8 @@ impl Lines {
         let mut matching = 0;
         while chunk.len() < CHUNK {
             let number = self.number;
-            let source = Ipv4Addr::from((11 << 24) + (number / MATCHING % 50_000) as u32);
+            let host = u32::try_from(number / MATCHING % 50_000).unwrap_or(0);
+            let source = Ipv4Addr::from((11 << 24) + host);
             let (date, pid) = (&self.date, 1_000 + number % 30_000);
             // Writing to memory does not fail.
             let _ = if number.is_multiple_of(MATCHING) {
