@@ -1,6 +1,7 @@
 //! The engine: scenarios here, random timelines in [`timelines`].
 
 mod asking;
+mod files;
 mod returning;
 mod timelines;
 
