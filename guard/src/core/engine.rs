@@ -293,8 +293,8 @@ impl Engine {
             for &jail in &entry.jails {
                 self.look(now, jail, entry, effects);
             }
+            self.feed(now, effects);
         }
-        self.feed(now, effects);
         for (jail, cell) in (0..).map(JailId).zip(&mut self.cells) {
             let horizon = batch.position.time - cell.jail.find_time;
             while let Some(source) = cell.windows.expire_one(horizon) {

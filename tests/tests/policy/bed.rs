@@ -20,10 +20,10 @@ use serde_json::{Value, json};
 use super::timeline::{Escalates, JailPolicy, Step, Timeline, What};
 
 /// The bans after a step: jail, source, end; sorted.
-pub type Bans = Vec<(String, String, Option<i64>)>;
+pub(crate) type Bans = Vec<(String, String, Option<i64>)>;
 
 /// What guard decides.
-pub fn guard(timeline: &Timeline) -> Vec<Bans> {
+pub(crate) fn guard(timeline: &Timeline) -> Vec<Bans> {
     let start = timeline.steps.first().map_or(0, |step| step.at);
     let jails = timeline.jails.iter().map(jail).collect();
     let mut engine = engine(jails, timeline.history, start);
@@ -40,7 +40,7 @@ pub fn guard(timeline: &Timeline) -> Vec<Bans> {
 }
 
 /// What Fail2Ban decides, with these differences applied to it.
-pub fn fail2ban(timelines: &[Timeline], differences: &[&str]) -> Vec<Vec<Bans>> {
+pub(crate) fn fail2ban(timelines: &[Timeline], differences: &[&str]) -> Vec<Vec<Bans>> {
     let package = Package::fetch().expect("Debian's fail2ban");
     let driver = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/policy/drive.py");
     let mut python = Command::new("python3");
@@ -68,7 +68,7 @@ fn source(n: u8) -> Prefix {
     Prefix::from(Ipv4Addr::new(192, 0, 2, n))
 }
 
-pub fn engine(jails: Vec<Jail>, history: i64, start: i64) -> Engine {
+pub(crate) fn engine(jails: Vec<Jail>, history: i64, start: i64) -> Engine {
     let limits = Limits {
         tracked_sources: 1_000,
         bans: 1_000,
@@ -82,7 +82,7 @@ pub fn engine(jails: Vec<Jail>, history: i64, start: i64) -> Engine {
     engine
 }
 
-pub fn jail(policy: &JailPolicy) -> Jail {
+pub(crate) fn jail(policy: &JailPolicy) -> Jail {
     let failregex = match policy.reads_bans {
         true => r"^fail2ban\.actions\s+\[\d+\]: NOTICE\s+\[[^\]]*\] Ban <ADDR>$",
         false => "^failed from <ADDR>$",
@@ -142,7 +142,7 @@ fn input(number: usize, step: &Step) -> Input {
     }
 }
 
-pub fn by_hand(jail: u16, source: Prefix) -> Input {
+pub(crate) fn by_hand(jail: u16, source: Prefix) -> Input {
     let (jail, sources) = (JailId(jail), vec![source]);
     Input::Manual(Manual::Ban { jail, sources, ban_time: None, force: false })
 }

@@ -4,33 +4,33 @@ use proptest::prelude::*;
 
 /// What happens to some jails.
 #[derive(Clone, Debug)]
-pub struct Timeline {
-    pub jails: Vec<JailPolicy>,
+pub(crate) struct Timeline {
+    pub(crate) jails: Vec<JailPolicy>,
     /// `dbpurgeage`.
-    pub history: i64,
-    pub steps: Vec<Step>,
+    pub(crate) history: i64,
+    pub(crate) steps: Vec<Step>,
 }
 
 /// The policy of one jail.
 #[derive(Clone, Debug)]
-pub struct JailPolicy {
-    pub name: &'static str,
-    pub max_retry: u32,
-    pub find_time: i64,
+pub(crate) struct JailPolicy {
+    pub(crate) name: &'static str,
+    pub(crate) max_retry: u32,
+    pub(crate) find_time: i64,
     /// `None` is for ever.
-    pub ban_time: Option<i64>,
-    pub escalates: Option<Escalates>,
+    pub(crate) ban_time: Option<i64>,
+    pub(crate) escalates: Option<Escalates>,
     /// Whether it reads the bans of the other jails instead of a log.
-    pub reads_bans: bool,
+    pub(crate) reads_bans: bool,
 }
 
 /// `bantime.increment`.
 #[derive(Clone, Debug)]
-pub struct Escalates {
-    pub factor: u32,
-    pub multipliers: Vec<u32>,
-    pub max_time: Option<i64>,
-    pub over_all_jails: bool,
+pub(crate) struct Escalates {
+    pub(crate) factor: u32,
+    pub(crate) multipliers: Vec<u32>,
+    pub(crate) max_time: Option<i64>,
+    pub(crate) over_all_jails: bool,
 }
 
 impl Default for Escalates {
@@ -40,7 +40,7 @@ impl Default for Escalates {
 }
 
 impl JailPolicy {
-    pub fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
             max_retry: 3,
@@ -54,14 +54,14 @@ impl JailPolicy {
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
-pub struct Step {
-    pub at: i64,
-    pub what: What,
+pub(crate) struct Step {
+    pub(crate) at: i64,
+    pub(crate) what: What,
 }
 
 /// What can happen.
 #[derive(Clone, Debug)]
-pub enum What {
+pub(crate) enum What {
     /// Time goes by.
     Nothing,
     /// Failures are read: jail, last octet of the source, when they were logged.
@@ -73,7 +73,7 @@ pub enum What {
 }
 
 /// Random ones: two jails that read logs, and one that reads their bans.
-pub fn timelines() -> impl Strategy<Value = Timeline> {
+pub(crate) fn timelines() -> impl Strategy<Value = Timeline> {
     (jail("sshd"), jail("web"), 1u32..4, prop::sample::select(vec![60, 1_000, 86_400]))
         .prop_flat_map(|(sshd, web, max_retry, history)| {
             let recidive = JailPolicy {
