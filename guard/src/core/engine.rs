@@ -301,8 +301,8 @@ impl Engine {
             for &jail in &entry.jails {
                 self.look(now, jail, entry, effects);
             }
+            self.feed(now, effects);
         }
-        self.feed(now, effects);
         for (jail, cell) in (0..).map(JailId).zip(&mut self.cells) {
             // Another source may be further behind.
             if cell.jail.reads_files().is_some_and(|reads_files| reads_files != from_file) {

@@ -143,7 +143,9 @@ impl Engine {
         let own = &self.cells[jail.index()].jail;
         let length = ban.until.map(|until| until - since);
         // As in Fail2Ban, a jail that does not escalate knows only that there was a ban.
-        let earlier = own.escalation.as_ref().and_then(|_| self.past(jail, source));
+        // Nor does one whose bans are for ever.
+        let counts = own.escalation.is_some() && own.ban_time.is_some();
+        let earlier = self.past(jail, source).filter(|_| counts);
         let count = earlier.map_or(0, |past| past.count).saturating_add(1);
         if count > 1 && length != own.ban_time {
             effects.report.push(Report::Increased { ban: *ban, count });
