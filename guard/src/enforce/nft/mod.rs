@@ -42,6 +42,7 @@ use crate::core::delta::{Ban, Delta, JailPorts, Snapshot};
 use crate::core::host::Host;
 use crate::core::jail::{JailId, JailName};
 use crate::core::time::Timestamp;
+use crate::enforce::nft::changes::{Change, Changes};
 use crate::enforce::nft::connection::{Connection, Refusal};
 use crate::enforce::nft::found::{Found, Sources, read_sources};
 use crate::enforce::nft::nets::{Nets, Turnover};
@@ -51,6 +52,7 @@ use crate::enforce::nft::watch::Watch;
 use crate::enforce::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, Noticed};
 
 mod batch;
+mod changes;
 mod connection;
 mod expression;
 mod found;
@@ -215,83 +217,6 @@ impl Nft {
             ))
         })
     }
-
-    /// What is left to do when the last change of each jail and source counts. Takes
-    /// note of the prefixes among them.
-    fn changes(&mut self, deltas: &[Delta], now: Timestamp) -> Result<Changes, EnforceError> {
-        let mut last = HashMap::with_capacity(deltas.len());
-        for delta in deltas {
-            match delta {
-                Delta::Ban(ban) => last.insert((ban.jail, ban.source), is_live(ban, now)),
-                Delta::Unban { jail, source } => last.insert((*jail, *source), false),
-            };
-        }
-        for (jail, _) in last.keys() {
-            self.jail(*jail)?;
-        }
-        let mut changes = Changes::default();
-        let mut places = HashMap::new();
-        let mut turnovers: HashMap<usize, Turnover> = HashMap::new();
-        for delta in deltas {
-            let (Delta::Ban(Ban { jail, source, .. }) | Delta::Unban { jail, source }) = delta;
-            let Some(banned) = last.remove(&(*jail, *source)) else { continue };
-            let (set, source) = ((*jail, Family::of(*source)), *source);
-            if !banned && set.1 != Family::V4 && !self.present.contains(&set) {
-                continue;
-            }
-            let place = *places.entry(set).or_insert_with(|| {
-                let (add, remove) = (Vec::new(), Vec::new());
-                changes.sets.push(Change { jail: set.0, family: set.1, add, remove });
-                changes.sets.len() - 1
-            });
-            if !source.is_host() {
-                let (nets, turnover) = (self.nets.entry(set).or_default(), turnovers.entry(place));
-                let noted = match banned {
-                    true => nets.insert(source, turnover.or_default()),
-                    false => nets.remove(source, turnover.or_default()),
-                };
-                changes.noted.extend(noted.then_some((set, source, banned)));
-                continue;
-            }
-            let change = &mut changes.sets[place];
-            let list = if banned { &mut change.add } else { &mut change.remove };
-            list.push(source);
-        }
-        for (place, turnover) in turnovers {
-            let change = &mut changes.sets[place];
-            (change.add, change.remove) = (turnover.of(true), turnover.of(false));
-        }
-        Ok(changes)
-    }
-
-    /// Forgets the prefixes that were taken note of for a change that did not come.
-    fn forget(&mut self, changes: Changes) {
-        for (set, source, banned) in changes.noted.into_iter().rev() {
-            let nets = self.nets.entry(set).or_default();
-            let mut turnover = Turnover::default();
-            _ = match banned {
-                true => nets.remove(source, &mut turnover),
-                false => nets.insert(source, &mut turnover),
-            };
-        }
-    }
-}
-
-/// What changes.
-#[derive(Debug, Default)]
-struct Changes {
-    sets: Vec<Change>,
-    /// The prefixes that are banned since, or are not any more.
-    noted: Vec<((JailId, Family), Prefix, bool)>,
-}
-
-/// What changes in one set.
-#[derive(Debug)]
-struct Change {
-    jail: JailId,
-    family: Family,
-    add: Vec<Prefix>,
-    remove: Vec<Prefix>,
 }
 
 impl Enforcer for Nft {
