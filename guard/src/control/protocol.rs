@@ -144,6 +144,10 @@ pub struct Status {
     pub problems: Vec<String>,
     /// Journal entries that claimed to be of a daemon and were not.
     pub forged_entries: u64,
+    /// How often something that others changed in the kernel was put right, since the
+    /// agent started.
+    #[serde(default)]
+    pub put_right: u64,
 }
 
 /// One jail.

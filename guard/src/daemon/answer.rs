@@ -101,6 +101,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
             interfaces: picture.coverage.clone(),
             problems,
             forged_entries,
+            put_right: picture.put_right,
         }))
     }
 }

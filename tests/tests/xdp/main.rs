@@ -7,4 +7,5 @@ mod bans;
 mod bed;
 mod gap;
 mod interfaces;
+mod keep;
 mod nets;

@@ -42,14 +42,17 @@ use crate::core::delta::{Ban, Delta, JailPorts, Snapshot};
 use crate::core::host::Host;
 use crate::core::jail::{JailId, JailName};
 use crate::core::time::Timestamp;
+use crate::enforce::nft::changes::{Change, Changes};
 use crate::enforce::nft::connection::{Connection, Refusal};
 use crate::enforce::nft::found::{Found, Sources, read_sources};
 use crate::enforce::nft::nets::{Nets, Turnover};
 use crate::enforce::nft::plan::Desired;
 use crate::enforce::nft::rule::{Family, Rule};
-use crate::enforce::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment};
+use crate::enforce::nft::watch::Watch;
+use crate::enforce::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, Noticed};
 
 mod batch;
+mod changes;
 mod connection;
 mod expression;
 mod found;
@@ -57,6 +60,7 @@ mod message;
 mod nets;
 mod plan;
 mod rule;
+mod watch;
 mod wire;
 
 /// Fail2Ban's table, of the family `inet`.
@@ -79,6 +83,21 @@ pub struct Nft {
     /// The banned prefixes, of which the sets hold the outermost.
     nets: HashMap<(JailId, Family), Nets>,
     interfaces: Vec<String>,
+    watch: Watch,
+    /// What was read last, for as long as the kernel's rules are of that generation.
+    read: Option<Read>,
+    /// The kernel's rules are of this generation unless others changed them.
+    alone_since: Option<u32>,
+    /// Messages that the last replacement took.
+    replaced: usize,
+}
+
+/// The table as it was in one generation of the kernel's rules.
+#[derive(Debug)]
+struct Read {
+    generation: u32,
+    found: Option<Found>,
+    sources: Sources,
 }
 
 impl Nft {
@@ -90,6 +109,10 @@ impl Nft {
     pub fn open() -> Result<Self, EnforceError> {
         Ok(Self {
             connection: Connection::open()?,
+            watch: Watch::open()?,
+            read: None,
+            alone_since: None,
+            replaced: 0,
             jails: Vec::new(),
             present: HashSet::new(),
             nets: HashMap::new(),
@@ -101,18 +124,65 @@ impl Nft {
     /// anew, with `sure` the kernel refuses if somebody changed its rules since they
     /// were read.
     fn make(&mut self, desired: &Desired, rebuild: bool, sure: bool) -> Result<(), Refusal> {
-        let generation = self.connection.generation()?;
-        let named = |name: &str| desired.sets.iter().any(|set| set.name == name);
-        let (mut found, held) = read(&mut self.connection, |_, name, _| named(name))?;
-        if let Some(found) = &mut found {
+        let mut read = self.read()?;
+        let mut batch = self.connection.batch();
+        if let Some(found) = &mut read.found {
             found.dormant |= rebuild;
         }
-        let mut batch = self.connection.batch();
-        plan::fill(&mut batch, desired, found.as_ref(), &held);
+        plan::fill(&mut batch, desired, read.found.as_ref(), &read.sources);
+        self.replaced = batch.messages();
+        let generation = read.generation;
         if batch.is_empty() {
+            self.read = Some(read);
+            self.alone_since = Some(generation);
             return Ok(());
         }
-        self.connection.commit(&batch, sure.then_some(generation))
+        self.connection.commit(&batch, sure.then_some(generation))?;
+        self.alone_since = sure.then(|| generation.wrapping_add(1));
+        Ok(())
+    }
+
+    /// What the kernel holds. The kernel reads a set out in pieces, and goes over all that
+    /// came before for each of them: what was read stays true for as long as nobody, of
+    /// whom the kernel knows, changed any rule.
+    fn read(&mut self) -> Result<Read, Refusal> {
+        let generation = self.connection.generation()?;
+        if let Some(read) = self.read.take_if(|read| read.generation == generation) {
+            return Ok(read);
+        }
+        let ours = |name: &str| Family::of_set_name(name).is_some();
+        let (found, sources) = read(&mut self.connection, ours)?;
+        // Each dump told by itself whether it was interrupted; together they may be.
+        if self.connection.generation()? != generation {
+            return Err(Refusal::interrupted("read table f2b-table"));
+        }
+        Ok(Read { generation, found, sources })
+    }
+
+    /// Keeps what was read true over a transaction of our own, if that can be: no other
+    /// came in between, and it made nothing `new` but elements.
+    fn keep_read(&mut self, changes: &Changes, before: u32, new: bool) -> Result<(), Refusal> {
+        let after = self.connection.generation()?;
+        let ours = after == before.wrapping_add(1);
+        self.alone_since = self.alone_since.filter(|since| ours && *since == before).map(|_| after);
+        let Some(mut read) = self.read.take_if(|read| read.generation == before) else {
+            return Ok(());
+        };
+        if !ours || new {
+            return Ok(());
+        }
+        for change in &changes.sets {
+            let Some(jail) = self.jails.get(change.jail.index()) else { return Ok(()) };
+            let name = change.family.set_name(jail.name.as_str());
+            let Some(sources) = read.sources.get_mut(&name) else { return Ok(()) };
+            for gone in &change.remove {
+                sources.remove(gone);
+            }
+            sources.extend(&change.add);
+        }
+        read.generation = after;
+        self.read = Some(read);
+        Ok(())
     }
 
     fn make_desired(&mut self, desired: &Desired) -> Result<(), Refusal> {
@@ -128,16 +198,14 @@ impl Nft {
         self.make(desired, rebuild, false)
     }
 
-    /// The prefixes that a set of ranges bans: those that it has, and those in them that
-    /// are known.
-    fn banned(&self, name: &str, family: Family, held: HashSet<Prefix>) -> HashSet<Prefix> {
+    /// The known prefixes that lie in those of a set of ranges.
+    fn inner(&self, name: &str, family: Family, held: &HashSet<Prefix>) -> Vec<Prefix> {
         let id = self.jails.iter().position(|jail| jail.name.as_str() == name);
         let id = id.and_then(|index| u16::try_from(index).ok()).map(JailId);
         let known = id.and_then(|id| self.nets.get(&(id, family)));
         let sorted: BTreeSet<Prefix> = held.iter().copied().collect();
         let inner = known.into_iter().flat_map(Nets::iter);
-        let inner: Vec<Prefix> = inner.filter(|one| nets::covers(&sorted, *one)).collect();
-        held.into_iter().chain(inner).collect()
+        inner.filter(|one| !sorted.contains(one) && nets::covers(&sorted, *one)).collect()
     }
 
     fn jail(&self, id: JailId) -> Result<&JailPorts, EnforceError> {
@@ -149,83 +217,6 @@ impl Nft {
             ))
         })
     }
-
-    /// What is left to do when the last change of each jail and source counts. Takes
-    /// note of the prefixes among them.
-    fn changes(&mut self, deltas: &[Delta], now: Timestamp) -> Result<Changes, EnforceError> {
-        let mut last = HashMap::with_capacity(deltas.len());
-        for delta in deltas {
-            match delta {
-                Delta::Ban(ban) => last.insert((ban.jail, ban.source), is_live(ban, now)),
-                Delta::Unban { jail, source } => last.insert((*jail, *source), false),
-            };
-        }
-        for (jail, _) in last.keys() {
-            self.jail(*jail)?;
-        }
-        let mut changes = Changes::default();
-        let mut places = HashMap::new();
-        let mut turnovers: HashMap<usize, Turnover> = HashMap::new();
-        for delta in deltas {
-            let (Delta::Ban(Ban { jail, source, .. }) | Delta::Unban { jail, source }) = delta;
-            let Some(banned) = last.remove(&(*jail, *source)) else { continue };
-            let (set, source) = ((*jail, Family::of(*source)), *source);
-            if !banned && set.1 != Family::V4 && !self.present.contains(&set) {
-                continue;
-            }
-            let place = *places.entry(set).or_insert_with(|| {
-                let (add, remove) = (Vec::new(), Vec::new());
-                changes.sets.push(Change { jail: set.0, family: set.1, add, remove });
-                changes.sets.len() - 1
-            });
-            if !source.is_host() {
-                let (nets, turnover) = (self.nets.entry(set).or_default(), turnovers.entry(place));
-                let noted = match banned {
-                    true => nets.insert(source, turnover.or_default()),
-                    false => nets.remove(source, turnover.or_default()),
-                };
-                changes.noted.extend(noted.then_some((set, source, banned)));
-                continue;
-            }
-            let change = &mut changes.sets[place];
-            let list = if banned { &mut change.add } else { &mut change.remove };
-            list.push(source);
-        }
-        for (place, turnover) in turnovers {
-            let change = &mut changes.sets[place];
-            (change.add, change.remove) = (turnover.of(true), turnover.of(false));
-        }
-        Ok(changes)
-    }
-
-    /// Forgets the prefixes that were taken note of for a change that did not come.
-    fn forget(&mut self, changes: Changes) {
-        for (set, source, banned) in changes.noted.into_iter().rev() {
-            let nets = self.nets.entry(set).or_default();
-            let mut turnover = Turnover::default();
-            _ = match banned {
-                true => nets.remove(source, &mut turnover),
-                false => nets.insert(source, &mut turnover),
-            };
-        }
-    }
-}
-
-/// What changes.
-#[derive(Debug, Default)]
-struct Changes {
-    sets: Vec<Change>,
-    /// The prefixes that are banned since, or are not any more.
-    noted: Vec<((JailId, Family), Prefix, bool)>,
-}
-
-/// What changes in one set.
-#[derive(Debug)]
-struct Change {
-    jail: JailId,
-    family: Family,
-    add: Vec<Prefix>,
-    remove: Vec<Prefix>,
 }
 
 impl Enforcer for Nft {
@@ -285,12 +276,15 @@ impl Enforcer for Nft {
                 batch.ensure_removed(*family, &set, remove);
             }
         }
-        if !batch.is_empty()
-            && let Err(refusal) = self.connection.commit(&batch, None)
-        {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let before = self.connection.generation()?;
+        if let Err(refusal) = self.connection.commit(&batch, None) {
             self.forget(changes);
             return Err(refusal.into());
         }
+        self.keep_read(&changes, before, !new.is_empty())?;
         self.present.extend(new);
         Ok(())
     }
@@ -303,23 +297,37 @@ impl Enforcer for Nft {
 
     fn held(&mut self, _now: Moment) -> Result<Vec<Held>, EnforceError> {
         let mut attempt = 1;
-        let sets = loop {
-            let Self { connection, jails, .. } = &mut *self;
-            match read(connection, |found, set, family| is_enforced(jails, found, set, family)) {
+        let read = loop {
+            match self.read() {
                 Err(Refusal { cause: Errno::INTR, .. }) if attempt < ATTEMPTS => attempt += 1,
-                other => break other?.1,
+                other => break other?,
             }
         };
         let mut held = Vec::new();
-        for (set, sources) in sets {
-            let Some((family, name)) = Family::of_set_name(&set) else { continue };
+        for (set, sources) in &read.sources {
+            let Some((family, name)) = Family::of_set_name(set) else { continue };
             let Ok(jail) = JailName::new(name) else { continue };
-            let sources =
-                if family.is_nets() { self.banned(name, family, sources) } else { sources };
-            let one = |source| Held { jail: jail.clone(), source, dropped: None };
-            held.extend(sources.into_iter().map(one));
+            let enforced = |found| is_enforced(&self.jails, found, set, family);
+            if !read.found.as_ref().is_some_and(enforced) {
+                continue;
+            }
+            let inner = if family.is_nets() { self.inner(name, family, sources) } else { vec![] };
+            let one = |source: &Prefix| Held { jail: jail.clone(), source: *source, dropped: None };
+            held.extend(sources.iter().chain(&inner).map(one));
         }
+        self.read = Some(read);
         Ok(held)
+    }
+
+    fn inspect(&mut self) -> Result<Noticed, EnforceError> {
+        let (connection, alone) = (&mut self.connection, self.alone_since);
+        let port = connection.port();
+        let broken = self.watch.look(port, || Ok(Some(connection.generation()?) == alone))?;
+        Ok(Noticed { broken, ..Noticed::default() })
+    }
+
+    fn replaced(&self) -> usize {
+        self.replaced
     }
 
     fn coverage(&self) -> Vec<Coverage> {
@@ -347,13 +355,13 @@ impl Enforcer for Nft {
 /// What the kernel holds, and the sources in the plain sets that `wanted` names.
 fn read(
     connection: &mut Connection,
-    wanted: impl Fn(&Found, &str, Family) -> bool,
+    wanted: impl Fn(&str) -> bool,
 ) -> Result<(Option<Found>, Sources), Refusal> {
     let mut held = HashMap::new();
     let Some(found) = Found::read(connection)? else { return Ok((None, held)) };
     for set in &found.sets {
         if let Some(family) = set.plain
-            && wanted(&found, &set.name, family)
+            && wanted(&set.name)
             && let Some(sources) = read_sources(connection, &set.name, family)?
         {
             held.insert(set.name.clone(), sources);

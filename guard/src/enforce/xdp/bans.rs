@@ -81,18 +81,19 @@ impl Bans {
         Self { v4, v6, beyond: HashMap::new() }
     }
 
-    /// Makes both maps hold exactly the snapshot's bans of single addresses.
+    /// Makes both maps hold exactly the snapshot's bans of single addresses; how many
+    /// entries that changed.
     pub(super) fn replace(
         &mut self,
         desired: &Snapshot,
         classes: &Classes,
         now: Moment,
-    ) -> Result<(), EnforceError> {
+    ) -> Result<usize, EnforceError> {
         self.beyond.clear();
         let Self { v4, v6, beyond } = self;
         let first = replace_family(v4, beyond, desired, classes, now);
         let second = replace_family(v6, beyond, desired, classes, now);
-        first.and(second)
+        Ok(first? + second?)
     }
 
     /// Makes the changes.
@@ -135,7 +136,8 @@ fn replace_family<K: Source>(
     desired: &Snapshot,
     classes: &Classes,
     now: Moment,
-) -> Result<(), EnforceError> {
+) -> Result<usize, EnforceError> {
+    let mut changed = 0;
     let mut wanted: Vec<(K, u32)> = (0..)
         .zip(&desired.bans)
         .filter(|(_, ban)| ban.source.is_host() && ban.until.is_none_or(|until| until > now.wall))
@@ -170,6 +172,7 @@ fn replace_family<K: Source>(
             there[start / 64] |= 1 << (start % 64);
             changes.add(*key, Some(*present), value_of(&wanted[start..end])?);
         }
+        changed += changes.len();
         changes.make(map)?;
     }
 
@@ -181,10 +184,13 @@ fn replace_family<K: Source>(
         }
         start += group.len();
         if changes.keys.len() >= CHUNK {
+            changed += changes.len();
             std::mem::take(&mut changes).make(map)?;
         }
     }
-    changes.make(map)
+    changed += changes.len();
+    changes.make(map)?;
+    Ok(changed)
 }
 
 fn apply_family<K: Source>(
@@ -313,6 +319,10 @@ impl<K> Default for Changes<K> {
 }
 
 impl<K: Source> Changes<K> {
+    fn len(&self) -> usize {
+        self.gone.len() + self.keys.len()
+    }
+
     fn add(&mut self, key: K, present: Option<Ban>, wanted: Option<Ban>) {
         match (present, wanted) {
             (Some(_), None) => self.gone.push(key),

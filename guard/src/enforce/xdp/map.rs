@@ -49,6 +49,11 @@ impl<K: aya::Pod + Default, V: aya::Pod + Default> Map<K, V> {
         self.info
     }
 
+    /// Its descriptor.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     fn element(&self, key: &K, value: *const V) -> Element {
         Element {
             map: number(self.fd.as_fd()),

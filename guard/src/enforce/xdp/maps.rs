@@ -5,7 +5,7 @@
 //! maps that were left half-built have ABI 0 and are not.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use guard_common::layout::{
@@ -20,6 +20,7 @@ use super::bans::Bans;
 use super::classes::{self, Classes};
 use super::map::{Cursor, Map, look_up_per_cpu};
 use super::nets::{Nets, Steps};
+use super::pins;
 use super::syscall;
 use crate::core::delta::{Delta, JailPorts, Snapshot};
 use crate::core::jail::JailName;
@@ -44,6 +45,8 @@ pub(super) struct Maps {
     pub(super) classes: Classes,
     /// They hold a whole snapshot that this process has seen.
     pub(super) filled: bool,
+    /// Entries that the last replacement changed.
+    pub(super) replaced: usize,
 }
 
 impl Maps {
@@ -60,6 +63,7 @@ impl Maps {
             jails: Map::new(pin(JAILS)?)?,
             classes: Classes::default(),
             filled: false,
+            replaced: 0,
         };
         maps.classes = maps.pinned_classes()?;
         Ok(maps)
@@ -74,7 +78,7 @@ impl Maps {
             MAX_JAILS,
             syscall::NO_PREALLOCATION,
         )?;
-        syscall::pin(std::os::fd::AsFd::as_fd(&map), &directory.join(JAILS))
+        syscall::pin(map.as_fd(), &directory.join(JAILS))
     }
 
     /// Whether the bans in these maps hold as they are: layout, boot and size are right.
@@ -128,7 +132,9 @@ impl Maps {
         self.write_jails()?;
         let steps = self.nets.replacing(desired, &self.classes, now)?;
         let grown = self.grow(&steps);
-        let result = grown.and(self.bans.replace(desired, &self.classes, now));
+        let replaced = grown.and(self.bans.replace(desired, &self.classes, now));
+        self.replaced = steps.len() + replaced.as_ref().copied().unwrap_or_default();
+        let result = replaced.map(drop);
         // As many as fit are better than what was there before. Any other failure may
         // have left entries that mean the old table, so it stays.
         if matches!(result, Ok(()) | Err(EnforceError::Full { .. })) {
@@ -161,6 +167,31 @@ impl Maps {
         self.bans.apply(deltas, &self.classes, now)?;
         self.nets.shrink(steps)?;
         self.show_nets()
+    }
+
+    /// Pins maps again whose pins are gone; what was so.
+    pub(super) fn keep_pinned(&self, directory: &Path) -> Result<Vec<String>, EnforceError> {
+        let maps = [
+            (BANS_V4, self.bans.v4.descriptor()),
+            (BANS_V6, self.bans.v6.descriptor()),
+            (BANS_V4_NETS, self.nets.v4.descriptor()),
+            (BANS_V6_NETS, self.nets.v6.descriptor()),
+            (PORT_CLASSES, self.port_classes.descriptor()),
+            (OWN_ADDRESSES, self.own.descriptor()),
+            (META, self.meta.descriptor()),
+            (VERDICTS, self.verdicts.as_fd()),
+            (JAILS, self.jails.descriptor()),
+        ];
+        let mut put_right = Vec::new();
+        for (name, map) in maps {
+            let id = |map: BorrowedFd<'_>| syscall::map_info(map).map(|info| info.id);
+            let own = id(map).map_err(|cause| failed(&format!("look at map {name}"), cause))?;
+            let same = |found: BorrowedFd<'_>| id(found).is_ok_and(|found| found == own);
+            if pins::keep_pinned(&directory.join(name), map, same)? {
+                put_right.push(format!("the pin of map {name} was gone"));
+            }
+        }
+        Ok(put_right)
     }
 
     /// Every ban that the maps hold.
@@ -263,7 +294,6 @@ impl Maps {
 
     /// One verdict's packets and bytes over all CPUs.
     pub(super) fn verdict(&self, verdict: u32) -> Result<Counter, EnforceError> {
-        use std::os::fd::AsFd;
         let broken = |cause| failed("read VERDICTS", cause);
         let each: Vec<Counter> = look_up_per_cpu(self.verdicts.as_fd(), verdict).map_err(broken)?;
         Ok(each.iter().fold(Counter::default(), |sum, one| Counter {

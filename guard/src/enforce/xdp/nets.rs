@@ -51,6 +51,13 @@ pub(super) struct Steps {
     known: Option<Known>,
 }
 
+impl Steps {
+    /// How many entries change.
+    pub(super) fn len(&self) -> usize {
+        self.steps.len()
+    }
+}
+
 /// What becomes of one entry.
 #[derive(Clone, Copy, Debug)]
 struct Step {
