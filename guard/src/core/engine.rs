@@ -5,8 +5,10 @@
 //! [`Engine::restore`]; everything an attacker can make grow is bounded by [`Limits`].
 
 mod orders;
+mod showing;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::core::addr::Prefix;
 use crate::core::allow::{AllowList, Cleared, Gate};
@@ -14,7 +16,7 @@ use crate::core::delta::{Ban, Delta, JailPorts, Snapshot};
 use crate::core::effects::{Change, Effects, Report};
 use crate::core::entry::{Batch, Entry};
 use crate::core::failure::{Attempt, Failure, Who};
-use crate::core::filter::Memory;
+use crate::core::filter::{Candidates, Filter, Memory, Prefilter};
 use crate::core::host::HostAddresses;
 use crate::core::input::Input;
 use crate::core::jail::{Jail, JailId};
@@ -41,6 +43,8 @@ struct Cell {
     memory: Memory,
     windows: Windows,
     evicted: u64,
+    /// Connections of which something else is remembered since the last input.
+    changed: Vec<Arc<str>>,
     /// Whose failures until when do not count, because they were let in again since;
     /// `None` is everybody. Kept until the source was read that far.
     pardons: HashMap<Option<Prefix>, Timestamp>,
@@ -57,6 +61,8 @@ impl Cell {
 #[derive(Debug)]
 pub struct Engine {
     cells: Vec<Cell>,
+    prefilter: Prefilter,
+    candidates: Candidates,
     allow: AllowList,
     host: HostAddresses,
     ledger: Ledger,
@@ -98,17 +104,29 @@ impl Engine {
         stored: Stored,
         now: Timestamp,
     ) -> (Self, Effects) {
+        let filters: Vec<&Filter> = jails.iter().map(|jail| &jail.filter).collect();
+        let prefilter = Prefilter::new(&filters);
         let cells = jails
             .into_iter()
             .map(|jail| Cell {
                 memory: Memory::new(limits.connections),
                 windows: Windows::new(jail.find_time, jail.max_retry, limits.tracked_sources),
                 evicted: 0,
+                changed: Vec::new(),
                 pardons: HashMap::new(),
                 jail,
             })
             .collect();
-        let mut engine = Self { cells, allow, host, ledger: Ledger::default(), limits, full: 0 };
+        let mut engine = Self {
+            cells,
+            prefilter,
+            candidates: Candidates::default(),
+            allow,
+            host,
+            ledger: Ledger::default(),
+            limits,
+            full: 0,
+        };
         let mut effects = Effects::default();
         for ban in stored.bans {
             engine.restore_ban(ban, now, &mut effects);
@@ -227,11 +245,10 @@ impl Engine {
 
     fn read(&mut self, now: Timestamp, batch: Batch, effects: &mut Effects) {
         for entry in &batch.entries {
-            for &jail in &entry.jails {
-                self.look(now, jail, entry, effects);
-            }
+            self.show(now, entry, effects);
         }
         for (jail, cell) in (0..).map(JailId).zip(&mut self.cells) {
+            cell.persist_connections(jail, effects);
             let horizon = batch.position.time - cell.jail.find_time;
             while let Some(source) = cell.windows.expire_one(horizon) {
                 effects.persist.push(Change::Forget { jail, source, before: None });
@@ -246,8 +263,7 @@ impl Engine {
     fn look(&mut self, now: Timestamp, jail: JailId, entry: &Entry, effects: &mut Effects) {
         let cell = &mut self.cells[jail.index()];
         let finding = cell.jail.filter.find(entry, &mut cell.memory);
-        let correlate = |(key, state)| Change::Correlate { jail, key, state };
-        effects.persist.extend(finding.correlate.into_iter().map(correlate));
+        cell.changed.extend(finding.correlate);
         if let Some(source) = finding.planted {
             effects.report.push(Report::Planted { jail, source });
         }

@@ -15,6 +15,7 @@ mod convert;
 mod expression;
 mod memory;
 mod ordered;
+mod prefilter;
 mod search;
 mod tags;
 
@@ -30,6 +31,7 @@ use memory::Line;
 use ordered::Ordered;
 
 pub use memory::Memory;
+pub use prefilter::{Candidates, Prefilter};
 
 /// A filter's text, with every interpolation done, as the configuration gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,8 +112,8 @@ pub struct Finding {
     /// Number, from 1, of a `failregex` that was given up on this line because it took
     /// too many steps; 0 for `prefregex` or an `ignoreregex`.
     pub step_limit: Option<usize>,
-    /// What is remembered of connections from now on: key and new state, or none.
-    pub correlate: Vec<(String, Option<String>)>,
+    /// Connections of which something else is remembered now: [`Memory::state`] says what.
+    pub correlate: Vec<Arc<str>>,
 }
 
 /// A compiled filter. Cheap to clone.
@@ -124,6 +126,8 @@ struct Expressions {
     prefix: Option<Ordered>,
     fail: Ordered,
     ignore: Ordered,
+    /// Whether it must see every line, even those in which it can find nothing.
+    every_line: bool,
 }
 
 impl Filter {
@@ -160,17 +164,19 @@ impl Filter {
             prefix: prefix.map(|prefix| Ordered::new(vec![prefix], limits)),
             fail: Ordered::new(fail, limits),
             ignore: Ordered::new(ignore, limits),
+            every_line: text.max_lines > 1,
         })))
     }
 
     /// The same filter, its expressions tried one after the other. It finds the same, a
     /// hundred times slower, and so is what the automata are held against.
     pub fn one_by_one(&self) -> Self {
-        let Expressions { prefix, fail, ignore } = &*self.0;
+        let Expressions { prefix, fail, ignore, every_line } = &*self.0;
         Self(Arc::new(Expressions {
             prefix: prefix.as_ref().map(Ordered::one_by_one),
             fail: fail.one_by_one(),
             ignore: ignore.one_by_one(),
+            every_line: *every_line,
         }))
     }
 

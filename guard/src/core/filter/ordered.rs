@@ -42,6 +42,11 @@ impl Ordered {
         self.expressions.is_empty()
     }
 
+    /// All of them, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Expression> {
+        self.expressions.iter()
+    }
+
     /// The expression of a number.
     pub(super) fn expression(&self, number: usize) -> &Expression {
         &self.expressions[number]
