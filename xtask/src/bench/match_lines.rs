@@ -166,7 +166,10 @@ fn other(random: &mut Random, log: &mut Log) {
             &format!("({user}) CMD (test -x /usr/sbin/job && /usr/sbin/job --id {number})"),
         ),
         2 => {
-            log.push("kernel", &format!("[{number}.123456] veth{number}: entered promiscuous mode"))
+            log.push(
+                "kernel",
+                &format!("[{number}.123456] veth{number}: entered promiscuous mode"),
+            );
         }
         3 => log.push("systemd-logind[612]", &format!("New session {number} of user {user}.")),
         4 => log.push(
