@@ -10,8 +10,10 @@ pub mod explain;
 mod kept;
 mod lists;
 mod orders;
+mod showing;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
@@ -20,7 +22,7 @@ use crate::core::effects::{Change, Effects, Report};
 use crate::core::entry::{Batch, Entry};
 use crate::core::escalation::weight;
 use crate::core::failure::{Attempt, Failure, Who};
-use crate::core::filter::Memory;
+use crate::core::filter::{Candidates, Filter, Memory, Prefilter};
 use crate::core::history::{History, Past};
 use crate::core::host::HostAddresses;
 use crate::core::input::Input;
@@ -65,6 +67,8 @@ struct Cell {
     memory: Memory,
     windows: Windows,
     evicted: u64,
+    /// Connections of which something else is remembered since the last input.
+    changed: Vec<Arc<str>>,
     /// Whose failures until when do not count, because they were let in again since;
     /// `None` is everybody. Kept until the source was read that far.
     pardons: HashMap<Option<Prefix>, Timestamp>,
@@ -81,6 +85,7 @@ impl Cell {
             memory: Memory::new(limits.connections),
             windows: Windows::new(jail.find_time, jail.max_retry, limits.tracked_sources),
             evicted: 0,
+            changed: Vec::new(),
             pardons: HashMap::new(),
             elsewhere: AllowList::default(),
             answers: Kept::new(answers.map_or(0, |cache| cache.max_count)),
@@ -98,6 +103,8 @@ impl Cell {
 #[derive(Debug)]
 pub struct Engine {
     cells: Vec<Cell>,
+    prefilter: Prefilter,
+    candidates: Candidates,
     allow: AllowList,
     host: HostAddresses,
     ledger: Ledger,
@@ -160,6 +167,8 @@ impl Engine {
         stored: Stored,
         now: Timestamp,
     ) -> (Self, Effects) {
+        let filters: Vec<&Filter> = jails.iter().map(|jail| &jail.filter).collect();
+        let prefilter = Prefilter::new(&filters);
         let escalates = jails.iter().any(|jail| jail.escalation.is_some());
         let follows = |jail: &Jail| jail.source == LogSource::OwnBans;
         let followers = (0..).zip(&jails).filter(|(_, jail)| follows(jail));
@@ -167,6 +176,8 @@ impl Engine {
         let cells = jails.into_iter().map(|jail| Cell::new(jail, &limits)).collect();
         let mut engine = Self {
             cells,
+            prefilter,
+            candidates: Candidates::default(),
             allow,
             host,
             ledger: Ledger::default(),
@@ -298,12 +309,11 @@ impl Engine {
             self.files_read = batch.position.time;
         }
         for entry in &batch.entries {
-            for &jail in &entry.jails {
-                self.look(now, jail, entry, effects);
-            }
+            self.show(now, entry, effects);
             self.feed(now, effects);
         }
         for (jail, cell) in (0..).map(JailId).zip(&mut self.cells) {
+            cell.persist_connections(jail, effects);
             // Another source may be further behind.
             if cell.jail.reads_files().is_some_and(|reads_files| reads_files != from_file) {
                 continue;
@@ -322,8 +332,7 @@ impl Engine {
     fn look(&mut self, now: Timestamp, jail: JailId, entry: &Entry, effects: &mut Effects) {
         let cell = &mut self.cells[jail.index()];
         let finding = cell.jail.filter.find(entry, &mut cell.memory);
-        let correlate = |(key, state)| Change::Correlate { jail, key, state };
-        effects.persist.extend(finding.correlate.into_iter().map(correlate));
+        cell.changed.extend(finding.correlate);
         if let Some(source) = finding.planted {
             effects.report.push(Report::Planted { jail, source });
         }
