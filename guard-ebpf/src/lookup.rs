@@ -1,10 +1,10 @@
 //! The maps as the tables that a packet is judged by.
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use guard_common::layout::{Ban, SCOPE_HOST, Slot};
 use guard_common::packet::Address;
 use guard_common::verdict::Tables;
 
+use crate::clock;
 use crate::maps::{BANS_V4, BANS_V6, META, OWN_ADDRESSES, PORT_CLASSES};
 
 /// The maps of this object.
@@ -49,7 +49,6 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn now(&self) -> u64 {
-        // SAFETY: the helper takes nothing and touches nothing.
-        unsafe { bpf_ktime_get_boot_ns() }
+        clock::now()
     }
 }

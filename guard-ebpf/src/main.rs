@@ -12,6 +12,7 @@
 // For the one instruction that Rust has no name for on this target (`count`).
 #![feature(asm_experimental_arch)]
 
+mod clock;
 mod count;
 mod ctx;
 mod lookup;
