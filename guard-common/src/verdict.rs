@@ -64,8 +64,9 @@ pub trait Tables {
 
     /// The ban of a source.
     fn ban(&self, source: &Address) -> Option<Self::Ban>;
-    /// What the ban cuts off until when.
-    fn slots(&self, ban: Self::Ban) -> impl Iterator<Item = Slot>;
+    /// The latest end among what the ban cuts off of these port classes, in nanoseconds
+    /// since boot; `None` if it cuts off none of them. See [`latest`].
+    fn latest(&self, ban: Self::Ban, classes: u64) -> Option<u64>;
     /// The port classes at an index of [`crate::layout::port_index`].
     fn port_classes(&self, index: u32) -> u64;
     /// [`crate::layout::SCOPE_HOST`] or [`SCOPE_ALL`].
@@ -74,6 +75,18 @@ pub trait Tables {
     fn is_own(&self, address: &[u64; 2]) -> bool;
     /// Nanoseconds since boot (`CLOCK_BOOTTIME`).
     fn now(&self) -> u64;
+}
+
+/// The latest end among the slots that cut one of these port classes off.
+#[inline(always)]
+pub fn latest(slots: impl Iterator<Item = Slot>, classes: u64) -> Option<u64> {
+    let mut until = None;
+    for slot in slots {
+        if slot.classes & classes != 0 {
+            until = until.max(Some(slot.until));
+        }
+    }
+    until
 }
 
 /// A verdict, and the ban that a drop is put down to.
@@ -114,14 +127,7 @@ fn judge_header<T: Tables>(
         return pass(Verdict::PassClean);
     };
     let classes = tables.port_classes(header.port_index(packet)?);
-    // The latest end among the jails that cut this port off.
-    let mut until = None;
-    for slot in tables.slots(ban) {
-        if slot.classes & classes != 0 {
-            until = until.max(Some(slot.until));
-        }
-    }
-    let Some(until) = until else {
+    let Some(until) = tables.latest(ban, classes) else {
         return pass(Verdict::PassOtherPort);
     };
     if tables.scope() != SCOPE_ALL && !tables.is_own(&header.destination(packet)?) {

@@ -17,6 +17,7 @@ mod count;
 mod ctx;
 mod lookup;
 mod maps;
+mod table;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};

@@ -38,7 +38,7 @@ mod words;
 mod tests;
 
 #[cfg(any(test, feature = "user"))]
-pub use bans::{Bans, Elsewhere, Grace, Wanted};
+pub use bans::{Bans, Elsewhere, Place};
 pub use entry::{Entry, MAX_SECONDS};
 pub use lookup::{Found, Line, find};
 pub use place::{Header, Seed, WORDS};

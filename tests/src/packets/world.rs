@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, bail};
 use guard_common::layout::{
-    Ban, FOREVER, OTHER_INDEX, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST, Slot, port_index,
+    Ban, FOREVER, OTHER_INDEX, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST, port_index,
 };
 use guard_common::packet::Address;
 use guard_common::verdict::Tables;
@@ -169,8 +169,9 @@ impl Tables for World {
         self.by_address.get(source).copied()
     }
 
-    fn slots(&self, ban: IpAddr) -> impl Iterator<Item = Slot> {
-        self.bans.get(&ban).map(|ban| ban.slots).into_iter().flatten()
+    fn latest(&self, ban: IpAddr, classes: u64) -> Option<u64> {
+        let slots = self.bans.get(&ban).map(|ban| ban.slots).into_iter().flatten();
+        slots.filter(|slot| slot.classes & classes != 0).map(|slot| slot.until).max()
     }
 
     fn port_classes(&self, index: u32) -> u64 {

@@ -14,9 +14,7 @@ use loom::sync::{Arc, Mutex, RwLock};
 use loom::thread;
 
 use super::super::place::WORDS;
-use super::super::{
-    Bans, Elsewhere, Entry, Found, Grace, Header, Line, Memory, Table, Wanted, find,
-};
+use super::super::{Bans, Elsewhere, Entry, Found, Header, Line, Memory, Place, Table, find};
 use super::header;
 
 /// The kernel's side of one bucket. The header never changes, and is not modelled.
@@ -41,15 +39,15 @@ impl Shared {
     }
 
     fn bans(&self) -> Bans<Self, Self, Self> {
-        let table = Table::open(self.clone()).expect("there is one");
+        let table = Table::open(self.clone());
         Bans::adopt(table, self.clone(), self.clone()).expect("it can be read")
     }
 
-    /// One packet's look-up. In the hash map, a ban is 100 and its class.
-    fn ban(&self, address: u32) -> Option<u32> {
+    /// One packet's look-up.
+    fn found(&self, address: u32) -> Option<u32> {
         let _running = self.running.read().expect("nobody panicked");
         match find(self, address) {
-            Found::Here(entry) => Some(u32::from(entry.class())),
+            Found::Here(entry) => Some(Self::ban(entry, 0)),
             Found::Elsewhere => self.map.lock().expect("nobody panicked").get(&address).copied(),
             Found::Nowhere => None,
         }
@@ -76,17 +74,26 @@ impl Memory for Shared {
     }
 }
 
+/// A ban from 100 on fits into a word, with its class in the rest.
 impl Elsewhere for Shared {
     type Ban = u32;
     type Error = ();
 
-    fn holds(&self, address: u32) -> Result<bool, ()> {
-        Ok(self.map.lock().expect("nobody panicked").contains_key(&address))
+    fn entry(ban: &u32, _epoch: u64) -> Option<Entry> {
+        Entry::new(ban.checked_sub(100)?.try_into().ok()?, 9)
     }
 
-    fn set(&mut self, bans: Vec<(u32, u32)>) -> Result<(), ()> {
+    fn ban(entry: Entry, _epoch: u64) -> u32 {
+        100 + u32::from(entry.class())
+    }
+
+    fn look_up(&self, address: u32) -> Result<Option<u32>, ()> {
+        Ok(self.map.lock().expect("nobody panicked").get(&address).copied())
+    }
+
+    fn set(&mut self, bans: &[(u32, u32)]) -> Result<(), ()> {
         for (address, ban) in bans {
-            self.map.lock().expect("nobody panicked").insert(address, ban);
+            self.map.lock().expect("nobody panicked").insert(*address, *ban);
         }
         Ok(())
     }
@@ -98,15 +105,20 @@ impl Elsewhere for Shared {
         Ok(())
     }
 
-    fn addresses(&self) -> Result<Vec<u32>, ()> {
-        Ok(self.map.lock().expect("nobody panicked").keys().copied().collect())
+    fn each(&self) -> Result<Vec<(u32, u32)>, ()> {
+        let map = self.map.lock().expect("nobody panicked");
+        Ok(map.iter().map(|(address, ban)| (*address, *ban)).collect())
     }
 }
 
-impl Grace for Shared {
+impl Place<Self> for Shared {
     type Error = ();
 
-    fn wait(&mut self) -> Result<(), ()> {
+    fn set(&mut self, _table: Option<&Self>) -> Result<(), ()> {
+        unreachable!("there is one table")
+    }
+
+    fn wait(&mut self, _table: &Self) -> Result<(), ()> {
         if self.waits {
             drop(self.running.write().expect("nobody panicked"));
         }
@@ -114,21 +126,11 @@ impl Grace for Shared {
     }
 }
 
-/// For a word.
-fn class(class: u8) -> Wanted<u32> {
-    Wanted::Ban { entry: Entry::new(class, 9), ban: 100 + u32::from(class) }
-}
-
-/// For the hash map alone.
-fn outside(ban: u32) -> Wanted<u32> {
-    Wanted::Ban { entry: None, ban }
-}
-
 /// Tries all interleavings of a writer with one look-up.
 fn every(
     waits: bool,
-    prepare: impl Fn(&mut Bans<Shared, Shared, Shared>) + Sync + Send + 'static,
-    write: impl Fn(&mut Bans<Shared, Shared, Shared>) + Sync + Send + Copy + 'static,
+    prepare: impl Fn(&mut Writer) + Sync + Send + 'static,
+    write: impl Fn(&mut Writer) + Sync + Send + Copy + 'static,
     (address, allowed): (u32, &'static [Option<u32>]),
 ) {
     loom::model(move || {
@@ -138,7 +140,7 @@ fn every(
         let reader = {
             let shared = shared.clone();
             thread::spawn(move || {
-                let ban = shared.ban(address);
+                let ban = shared.found(address);
                 assert!(allowed.contains(&ban), "{address} had {ban:?}");
             })
         };
@@ -147,64 +149,63 @@ fn every(
     });
 }
 
-fn apply(bans: &mut Bans<Shared, Shared, Shared>, changes: &[(u32, Wanted<u32>)]) {
-    bans.apply(changes.to_vec()).expect("there is room");
+type Writer = Bans<Shared, Shared, Shared>;
+
+fn set(bans: &mut Writer, list: &[(u32, u32)]) {
+    bans.set(list).expect("there is room");
+}
+
+fn remove(bans: &mut Writer, list: &[u32]) {
+    bans.remove(list).expect("they can be removed");
 }
 
 /// Another one comes first, so that the ban that moves is not in the first word.
-fn two_bans(bans: &mut Bans<Shared, Shared, Shared>) {
-    apply(bans, &[(7, class(1)), (8, class(2))]);
+fn two_bans(bans: &mut Writer) {
+    set(bans, &[(7, 101), (8, 102)]);
 }
 
 #[test]
 fn who_moves_to_the_hash_map_stays_banned_all_the_way() {
-    every(true, two_bans, |bans| apply(bans, &[(8, outside(30))]), (8, &[Some(2), Some(30)]));
+    every(true, two_bans, |bans| set(bans, &[(8, 30)]), (8, &[Some(102), Some(30)]));
 }
 
 /// The model finds what goes wrong without the wait, so it can find something.
 #[test]
 #[should_panic(expected = "8 had None")]
 fn without_the_wait_who_moves_to_the_hash_map_gets_through() {
-    every(false, two_bans, |bans| apply(bans, &[(8, outside(30))]), (8, &[Some(2), Some(30)]));
+    every(false, two_bans, |bans| set(bans, &[(8, 30)]), (8, &[Some(102), Some(30)]));
 }
 
 #[test]
 fn a_neighbour_is_never_banned_while_words_are_reused() {
-    every(
-        true,
-        two_bans,
-        |bans| {
-            apply(bans, &[(7, Wanted::Nothing)]);
-            apply(bans, &[(9, class(3)), (8, outside(30))]);
-        },
-        (10, &[None]),
-    );
+    let write = |bans: &mut Writer| {
+        remove(bans, &[7]);
+        set(bans, &[(9, 103), (8, 30)]);
+    };
+    every(true, two_bans, write, (10, &[None]));
 }
 
 #[test]
 fn a_ban_that_stays_is_found_while_all_others_change() {
-    every(
-        true,
-        |bans| apply(bans, &[(7, class(1)), (8, class(2)), (9, outside(30))]),
-        |bans| {
-            apply(bans, &[(7, Wanted::Nothing), (9, Wanted::Nothing)]);
-            apply(bans, &[(11, outside(31)), (12, class(3))]);
-        },
-        (8, &[Some(2)]),
-    );
+    let prepare = |bans: &mut Writer| set(bans, &[(7, 101), (8, 102), (9, 30)]);
+    let write = |bans: &mut Writer| {
+        remove(bans, &[7, 9]);
+        set(bans, &[(11, 31), (12, 103)]);
+    };
+    every(true, prepare, write, (8, &[Some(102)]));
 }
 
 #[test]
 fn a_ban_outside_that_stays_is_found_while_others_come_and_go() {
-    every(
-        true,
-        |bans| apply(bans, &[(7, class(1)), (8, outside(30)), (9, outside(31))]),
-        |bans| apply(bans, &[(9, Wanted::Nothing), (7, outside(32))]),
-        (8, &[Some(30)]),
-    );
+    let prepare = |bans: &mut Writer| set(bans, &[(7, 101), (8, 30), (9, 31)]);
+    let write = |bans: &mut Writer| {
+        remove(bans, &[9]);
+        set(bans, &[(7, 32)]);
+    };
+    every(true, prepare, write, (8, &[Some(30)]));
 }
 
 #[test]
 fn a_ban_that_changes_is_the_old_or_the_new_one() {
-    every(true, two_bans, |bans| apply(bans, &[(8, class(5))]), (8, &[Some(2), Some(5)]));
+    every(true, two_bans, |bans| set(bans, &[(8, 105)]), (8, &[Some(102), Some(105)]));
 }
