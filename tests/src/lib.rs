@@ -9,7 +9,7 @@
 //!   [`installed`]: the same with guard on them.
 //! - [`packets`]: packet cases as data, and what is true while they are judged;
 //!   [`test_run`]: the eBPF programs, run on single packets by the kernel.
-//! - [`bpffs`]: a place for pins. [`fail2ban`]: the predecessor, as Debian packages it.
+//! - [`bpffs`]: a place for pins; [`pinned`]: the program that is pinned there. [`fail2ban`]: the predecessor, as Debian packages it.
 //! - [`burst`]: probes at 1 kHz for measuring how fast a ban takes effect.
 //!
 //! Whatever is made here is removed when the value that stands for it is dropped, and
@@ -32,6 +32,8 @@ pub mod lan;
 pub mod namespace;
 #[cfg(feature = "kernel")]
 pub mod packets;
+#[cfg(feature = "kernel")]
+pub mod pinned;
 pub mod probe;
 pub mod root;
 #[cfg(feature = "kernel")]

@@ -130,6 +130,11 @@ impl<M: Memory, E: Elsewhere, P: Place<M, Error = E::Error>> Bans<M, E, P> {
         &self.elsewhere
     }
 
+    /// Where the programs find the table.
+    pub fn place_mut(&mut self) -> &mut P {
+        &mut self.place
+    }
+
     /// The ban of an address.
     ///
     /// # Errors
@@ -184,6 +189,7 @@ impl<M: Memory, E: Elsewhere, P: Place<M, Error = E::Error>> Bans<M, E, P> {
             }
         }
         self.elsewhere.set(&there)?;
+        self.leave_the_table(&there)?;
         let set = self.elsewhere.set(&new);
         for (address, _) in &new {
             if set.is_ok() || self.elsewhere.look_up(*address)?.is_some() {
@@ -197,8 +203,8 @@ impl<M: Memory, E: Elsewhere, P: Place<M, Error = E::Error>> Bans<M, E, P> {
     /// Builds another table in memory that is all zeros, and puts it in place; or none.
     ///
     /// # Errors
-    /// What the hash map and the place answer; the old table is in place then, unless only
-    /// the tidying up failed.
+    /// What the hash map and the place answer. The old table is in place then, or the new
+    /// one, and the hash map still says of some what the table says; all goes on working.
     pub fn rebuild(&mut self, next: Option<(M, Header)>) -> Result<(), E::Error> {
         let mut next = next.and_then(|(memory, header)| Table::create(memory, header));
         let epoch = next.as_ref().map_or(0, |next| next.header().epoch);
@@ -232,8 +238,10 @@ impl<M: Memory, E: Elsewhere, P: Place<M, Error = E::Error>> Bans<M, E, P> {
         self.place.set(next.as_ref().map(Table::memory))?;
         self.table = next;
         self.outside.clear();
-        stay.into_iter().for_each(|address| self.has_come(address));
-        self.elsewhere.remove(&leave)
+        stay.iter().chain(&leave).for_each(|address| self.has_come(*address));
+        self.elsewhere.remove(&leave)?;
+        leave.into_iter().for_each(|address| self.has_gone(address));
+        Ok(())
     }
 
     /// Clears the words of addresses that the hash map holds and whose lines are marked.

@@ -109,7 +109,16 @@ impl<M: Memory> Table<M> {
 
     /// Every ban in the words.
     pub fn entries(&self) -> impl Iterator<Item = (u32, Entry)> + '_ {
-        (1..=self.header.buckets).flat_map(move |line| {
+        self.entries_of(1..=self.header.buckets)
+    }
+
+    /// Every ban in the words of some lines; there may be less lines than these.
+    pub fn entries_of(
+        &self,
+        lines: core::ops::RangeInclusive<u32>,
+    ) -> impl Iterator<Item = (u32, Entry)> + '_ {
+        let last = self.header.buckets.min(*lines.end());
+        (1.max(*lines.start())..=last).flat_map(move |line| {
             (0..WORDS).filter_map(move |place| {
                 let word = self.memory.load(line, place);
                 Some((entry::address(word), Entry::of(word)?))

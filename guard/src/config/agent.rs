@@ -92,6 +92,8 @@ pub struct Limits {
     pub tracked_sources: u32,
     /// `connections`: per jail, of which lines are remembered.
     pub connections: u32,
+    /// `exact-counters`: IPv4 bans of which each has its own counters (XDP).
+    pub exact_counters: u32,
     /// `match-steps`: of a backtracking expression on one line.
     pub match_steps: u32,
 }
@@ -126,6 +128,7 @@ impl Default for Settings {
                 bans: 1 << 20,
                 tracked_sources: 1 << 16,
                 connections: 1 << 13,
+                exact_counters: 1 << 16,
                 match_steps: 50_000,
             },
         }
@@ -208,6 +211,7 @@ impl Settings {
             limits.number("bans", &mut self.limits.bans, 1..=1 << 24);
             limits.number("tracked-sources", &mut self.limits.tracked_sources, 1..=1 << 24);
             limits.number("connections", &mut self.limits.connections, 1..=1 << 20);
+            limits.number("exact-counters", &mut self.limits.exact_counters, 0..=1 << 24);
             limits.number("match-steps", &mut self.limits.match_steps, 1_000..=10_000_000);
         });
     }

@@ -7,3 +7,4 @@ mod bans;
 mod bed;
 mod gap;
 mod interfaces;
+mod table;

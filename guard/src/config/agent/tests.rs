@@ -57,6 +57,7 @@ fn every_key_is_taken() {
         bans = 1_000
         tracked-sources = 0x10
         connections = 7
+        exact-counters = 0
         match-steps = 2000
     "#;
     let prefix = |text: &str| text.parse::<Prefix>().expect("a prefix");
@@ -72,7 +73,13 @@ fn every_key_is_taken() {
         socket: "/d".into(),
         bpf_directory: "/e".into(),
         log: LogTarget::Journal,
-        limits: Limits { bans: 1_000, tracked_sources: 16, connections: 7, match_steps: 2_000 },
+        limits: Limits {
+            bans: 1_000,
+            tracked_sources: 16,
+            connections: 7,
+            exact_counters: 0,
+            match_steps: 2_000,
+        },
     };
     assert_eq!(parse(text).expect("it parses"), expected);
 }

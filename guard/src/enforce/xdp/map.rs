@@ -10,8 +10,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::syscall::{
-    ARRAY, Batch, Element, HASH, MAP_DELETE, MAP_DELETE_BATCH, MAP_LOOKUP, MAP_LOOKUP_BATCH,
-    MAP_UPDATE, MAP_UPDATE_BATCH, MapInfo, PER_CPU_ARRAY, address, bpf, map_info, number,
+    ARRAY, ARRAY_OF_MAPS, Batch, Element, HASH, MAP_DELETE, MAP_DELETE_BATCH, MAP_LOOKUP,
+    MAP_LOOKUP_BATCH, MAP_UPDATE, MAP_UPDATE_BATCH, MapInfo, PER_CPU_ARRAY, address, bpf, map_info,
+    number,
 };
 
 /// A hash or array map whose key and value are known to have the sizes of `K` and `V`.
@@ -32,7 +33,9 @@ impl<K: aya::Pod + Default, V: aya::Pod + Default> Map<K, V> {
         let info = map_info(fd.as_fd())?;
         let sizes = (info.key_size as usize, info.value_size as usize);
         // Values of per-CPU maps are longer than the kernel says.
-        if !matches!(info.kind, HASH | ARRAY) || sizes != (size_of::<K>(), size_of::<V>()) {
+        if !matches!(info.kind, HASH | ARRAY | ARRAY_OF_MAPS)
+            || sizes != (size_of::<K>(), size_of::<V>())
+        {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("the pinned map {} has another kind or layout", info.id),

@@ -11,13 +11,17 @@ use std::path::Path;
 use guard_common::layout::{
     ABI, Counter, MAX_CLASSES, Meta, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST,
 };
-use guard_common::names::{BANS_V4, BANS_V6, META, OWN_ADDRESSES, PORT_CLASSES, VERDICTS};
+use guard_common::names::{
+    BANS_V4, BANS_V6, META, OWN_ADDRESSES, PORT_CLASSES, TABLE_V4, VERDICTS,
+};
 
 use super::XdpOptions;
 use super::bans::{self, Bans};
 use super::classes::{self, Classes};
 use super::map::{Cursor, Map, look_up_per_cpu};
+use super::store::Store;
 use super::syscall;
+use super::table::BansV4;
 use crate::core::delta::{Delta, JailPorts, Snapshot};
 use crate::core::jail::JailName;
 use crate::enforce::{EnforceError, Moment};
@@ -44,10 +48,12 @@ pub(super) struct Maps {
 
 impl Maps {
     /// Opens the pinned maps of a directory, whatever is in them.
-    pub(super) fn open(directory: &Path) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, options: &XdpOptions) -> io::Result<Self> {
         let pin = |name: &str| syscall::open_pin(&directory.join(name));
+        let v4 = Map::new(pin(BANS_V4)?)?;
+        let v4 = BansV4::open(v4, pin(TABLE_V4)?, directory, options.exact_counters)?;
         let mut maps = Self {
-            bans: Bans::new(Map::new(pin(BANS_V4)?)?, Map::new(pin(BANS_V6)?)?),
+            bans: Bans::new(v4, Map::new(pin(BANS_V6)?)?),
             port_classes: Map::new(pin(PORT_CLASSES)?)?,
             own: Map::new(pin(OWN_ADDRESSES)?)?,
             meta: Map::new(pin(META)?)?,
@@ -77,7 +83,7 @@ impl Maps {
         let meta = self.meta.look_up(&0)?.unwrap_or_default();
         Ok(meta.abi == ABI
             && meta.boot_id == boot_id
-            && self.bans.v4.info().max_entries == options.bans
+            && self.bans.v4.limit() == options.bans as usize
             && self.bans.v6.info().max_entries == options.bans
             && self.port_classes.info().max_entries == PORT_CLASS_ENTRIES)
     }
