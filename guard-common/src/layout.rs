@@ -1,7 +1,7 @@
 //! Keys and values of the BPF maps. Any change here needs a new [`ABI`].
 
 /// Version of everything in this file. Pinned maps of another version are not adopted.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// Jails of which one address can be banned by with ends of their own.
 pub const SLOTS: usize = 4;
@@ -31,6 +31,42 @@ pub struct Ban {
     pub bytes: u64,
 }
 
+/// Value of the prefix maps.
+///
+/// A look-up finds the longest banned prefix alone, so what it finds says what all
+/// banned prefixes around it say as well. What it says of itself stands beside that:
+/// the programs do not read it, the agent does.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetBan {
+    /// What is cut off, by this prefix and by every one that contains it. First, so that
+    /// the address of this is also the address of a [`Ban`].
+    pub ban: Ban,
+    /// What this prefix alone cuts off.
+    pub own: [Slot; SLOTS],
+}
+
+/// Key of the IPv4 prefix map. The kernel puts the value right behind the address:
+/// four bytes more, which are always 0, keep its counters aligned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetV4 {
+    /// Leading bits that are fixed.
+    pub length: u32,
+    /// The address in network order, then four zeros.
+    pub address: [u8; 8],
+}
+
+/// Key of the IPv6 prefix map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetV6 {
+    /// Leading bits that are fixed.
+    pub length: u32,
+    /// The address in network order.
+    pub address: [u8; 16],
+}
+
 /// What the maps are for. Written last, so that half-built maps have ABI 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +77,17 @@ pub struct Meta {
     pub scope: u32,
     /// The boot in which the ends of the bans count (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: [u8; 16],
+    /// Which prefix maps have entries: [`SOME_V4`], [`SOME_V6`]. The others are not
+    /// looked into.
+    pub nets: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
+
+/// Bit of [`Meta::nets`]: there are IPv4 prefixes.
+pub const SOME_V4: u32 = 1;
+/// Bit of [`Meta::nets`]: there are IPv6 prefixes.
+pub const SOME_V6: u32 = 2;
 
 /// Drop only packets to this host's own addresses.
 pub const SCOPE_HOST: u32 = 0;
@@ -74,7 +120,10 @@ pub const MAX_CLASSES: usize = 64;
 
 const _: () = {
     assert!(size_of::<Slot>() == 16 && size_of::<Ban>() == SLOTS * 16 + 16);
-    assert!(size_of::<Meta>() == 24 && size_of::<Counter>() == 16);
+    assert!(size_of::<Meta>() == 32 && size_of::<Counter>() == 16);
+    assert!(size_of::<NetBan>() == size_of::<Ban>() + SLOTS * 16);
+    assert!(core::mem::offset_of!(NetBan, ban) == 0);
+    assert!(size_of::<NetV4>() == 12 && size_of::<NetV6>() == 20);
 };
 
 #[cfg(feature = "user")]
@@ -84,6 +133,12 @@ mod user {
     unsafe impl aya::Pod for super::Slot {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Ban {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::NetBan {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::NetV4 {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::NetV6 {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Meta {}
     // SAFETY: as above.

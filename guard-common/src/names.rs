@@ -7,6 +7,10 @@ pub const BANS_V6: &str = "BANS_V6";
 /// `ARRAY_OF_MAPS` of one: the table of IPv4 bans (`ARRAY` of lines of 64 bytes,
 /// [`crate::table`]), if there is one.
 pub const TABLE_V4: &str = "TABLE_V4";
+/// `LPM_TRIE`: IPv4 prefix ([`crate::layout::NetV4`]) → [`crate::layout::NetBan`].
+pub const BANS_V4_NETS: &str = "BANS_V4_NETS";
+/// `LPM_TRIE`: IPv6 prefix ([`crate::layout::NetV6`]) → [`crate::layout::NetBan`].
+pub const BANS_V6_NETS: &str = "BANS_V6_NETS";
 /// `ARRAY`: [`crate::layout::port_index`] → port classes, one bit each (`u64`).
 pub const PORT_CLASSES: &str = "PORT_CLASSES";
 /// `HASH`: own address (16 bytes, IPv4 as `::ffff:a.b.c.d`) → 1 (`u8`).
@@ -17,8 +21,17 @@ pub const META: &str = "META";
 pub const VERDICTS: &str = "VERDICTS";
 
 /// All maps, in the order in which they are pinned.
-pub const MAPS: [&str; 7] =
-    [BANS_V4, BANS_V6, TABLE_V4, PORT_CLASSES, OWN_ADDRESSES, META, VERDICTS];
+pub const MAPS: [&str; 9] = [
+    BANS_V4,
+    BANS_V6,
+    TABLE_V4,
+    BANS_V4_NETS,
+    BANS_V6_NETS,
+    PORT_CLASSES,
+    OWN_ADDRESSES,
+    META,
+    VERDICTS,
+];
 
 /// The XDP program. It takes frames of several buffers, so it attaches to interfaces with
 /// a large MTU; Linux 5.18.

@@ -2,15 +2,15 @@
 
 use core::arch::asm;
 
+use guard_common::layout::Ban;
 use guard_common::verdict::{Judgement, Verdict};
 
-use crate::lookup::Held;
 use crate::maps::VERDICTS;
 
 /// Counts a judged packet of `length` bytes, and gives back what becomes of it. What a ban
 /// in the table dropped is counted for all of them together.
 #[inline(always)]
-pub(crate) fn exit(judgement: Judgement<Held>, length: u64) -> Verdict {
+pub(crate) fn exit(judgement: Judgement<*mut Ban>, length: u64) -> Verdict {
     let verdict = judgement.verdict;
     if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
         // SAFETY: not null, and the counters of this CPU: no other one writes to them.
@@ -18,7 +18,7 @@ pub(crate) fn exit(judgement: Judgement<Held>, length: u64) -> Verdict {
         counter.packets += 1;
         counter.bytes += length;
     }
-    if let (Verdict::Drop, Some(Held::Element(ban))) = (verdict, judgement.ban) {
+    if let (Verdict::Drop, Some(ban)) = (verdict, judgement.ban) {
         // SAFETY: a map element, which `Maps::ban` found not to be null.
         let packets = unsafe { &raw mut (*ban).packets };
         // SAFETY: as above.

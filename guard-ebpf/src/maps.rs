@@ -1,9 +1,11 @@
 //! The maps, as `guard_common::names` and `guard_common::layout` describe them.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
+use core::cell::UnsafeCell;
+
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
-use guard_common::layout::{Ban, Counter, Meta, PORT_CLASS_ENTRIES};
+use guard_common::layout::{Ban, Counter, Meta, NetBan, PORT_CLASS_ENTRIES};
 use guard_common::verdict;
 
 /// Userspace sets the size of the ban maps when it loads the object; this one is small
@@ -19,6 +21,18 @@ pub(crate) static BANS_V4: HashMap<u32, Ban, BANS, GROWING> = HashMap::new();
 
 #[btf_map(name = "BANS_V6")]
 pub(crate) static BANS_V6: HashMap<[u64; 2], Ban, BANS, GROWING> = HashMap::new();
+
+/// The address of `guard_common::layout::NetV4`.
+pub(crate) type V4Words = [u32; 2];
+/// The address of `guard_common::layout::NetV6`.
+pub(crate) type V6Words = [u64; 2];
+
+/// (A cell, because the programs count in what a look-up gives them.)
+#[btf_map(name = "BANS_V4_NETS")]
+pub(crate) static BANS_V4_NETS: LpmTrie<V4Words, UnsafeCell<NetBan>, BANS> = LpmTrie::new();
+
+#[btf_map(name = "BANS_V6_NETS")]
+pub(crate) static BANS_V6_NETS: LpmTrie<V6Words, UnsafeCell<NetBan>, BANS> = LpmTrie::new();
 
 #[btf_map(name = "PORT_CLASSES")]
 pub(crate) static PORT_CLASSES: Array<u64, { PORT_CLASS_ENTRIES as usize }> = Array::new();

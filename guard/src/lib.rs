@@ -17,8 +17,8 @@
 //!
 //! # Layers
 //!
-//! `core` → `config` → {`source`, `store`, `enforce`, `control`, `host`} (these never
-//! import each other) → `daemon` → `cli` → the binary. `cargo xtask check` checks it.
+//! `core` → `config` → {`source`, `store`, `enforce`, `control`, `host`, `helper`} (these never
+//! import each other) → {`daemon`, `tool`} → `cli` → the binary. `cargo xtask check` checks it.
 
 #![deny(unsafe_code)]
 
@@ -34,8 +34,12 @@ pub mod daemon;
 #[cfg(feature = "agent")]
 pub mod enforce;
 #[cfg(feature = "agent")]
+pub mod helper;
+#[cfg(feature = "agent")]
 pub mod host;
 #[cfg(feature = "agent")]
 pub mod source;
 #[cfg(feature = "agent")]
 pub mod store;
+#[cfg(feature = "agent")]
+pub mod tool;

@@ -34,17 +34,37 @@ fn a_broken_jail_is_left_out_and_named() {
         ("maxretry = many", "6:12 [x] maxretry = `many` is no number of failures"),
         ("maxretry = 0", "6:12 [x] maxretry = `0` is no number of failures"),
         ("backend = sytemd", "6:11 [x] unknown backend `sytemd`"),
+        ("backend = auto\njournalmatch =", "4:2 [x] the jail reads nothing: it has no logpath"),
         (
-            "backend = polling\nlogpath = /var/log/x",
-            "7:11 [x] backend `polling` reads log files, which guard does not yet",
+            "backend = polling\nlogpath = var/log/x",
+            "7:11 [x] logpath: `var/log/x` is no absolute path",
         ),
         (
-            "backend = auto\nlogpath = /var/log/x",
-            "7:11 [x] backend `auto` reads log files, which guard does not yet",
+            "backend = auto\nlogpath = /var/log/x y",
+            "7:22 [x] logpath: `y` is neither head nor tail",
+        ),
+        (
+            "ignorecommand = /x <ip> | /y",
+            "6:25 [x] ignorecommand: a pipe needs a shell, which guard does not run",
+        ),
+        ("ignorecache = max-count=1", "6:15 [x] ignorecache has no key"),
+        ("ignoreself = perhaps", "6:14 [x] ignoreself = `perhaps` is neither true nor false"),
+        ("maxlines = x", "6:12 [x] maxlines = `x` is no number of lines"),
+        (
+            "bantime.increment = true\nbantime.factor = os.system('x')",
+            "7:18 [x] bantime.factor = `os.system('x')` is no number",
+        ),
+        (
+            "bantime.increment = true\nbantime.multipliers = 1 two",
+            "7:25 [x] bantime.multipliers: `two` is no number",
+        ),
+        (
+            "bantime.increment = true\nbantime.maxtime = soon",
+            "7:19 [x] bantime.maxtime = `soon` is no length of time: a number is expected, not `s`",
         ),
         (
             "ignoreip = 10.0.0.0/33",
-            "6:12 [x] ignoreip: `10.0.0.0/33` is neither an address nor a prefix",
+            "6:12 [x] ignoreip: `10.0.0.0/33` is neither an address nor a name",
         ),
         ("journalmatch = unit", "6:16 [x] `unit` is no journal match"),
         ("port = %(ports)s", "6:8 [x] `ports` has no value"),
@@ -133,38 +153,54 @@ fn what_has_no_effect_is_told() {
         host.told().join("; ")
     };
     for (text, expected) in [
+        ("usedns = yess", "10 [x] usedns = `yess` is taken as `no`"),
+        ("ignoreself = false", "14 [x] ignoreself = `false` has no effect"),
+        ("chain = FORWARD", "9 [x] chain = `FORWARD` has no effect"),
         (
-            "ignoreip = admin.example.org",
-            "12 [x] ignoreip: host name `admin.example.org` is not resolved yet",
+            "backend = polling\nlogpath = /none/x",
+            "4:1 [x] no file matches `/none/x` yet: the jail waits for one",
         ),
-        ("ignoreip = file:/x", "12 [x] ignoreip: `file:/x` is not read yet"),
-        ("usedns = yes", "10 [x] usedns = `yes` has no effect yet"),
-        ("ignoreself = false", "14 [x] ignoreself = `false` has no effect yet"),
-        ("bantime.increment = true", "21 [x] bantime.increment = `true` has no effect yet"),
-        ("ignorecommand = /x <ip>", "17 [x] ignorecommand = `/x <ip>` has no effect yet"),
-        ("maxretri = 3", "1 [x] unknown option `maxretri`; nothing refers to it"),
-        ("blocktype = DROP", "13 [x] blocktype = `DROP` has no effect yet"),
         (
-            "action = guard[port=1] nftables[port=2]",
-            "24 [x] action `nftables` covers other ports, without effect",
+            "backend = auto\nlogpath = /none/x",
+            "4:1 [x] no file matches `/none/x`: the jail reads the journal instead",
+        ),
+        (
+            "bantime.increment = on\nbantime.formula = ban.Time * 2",
+            "4:19 [x] bantime.formula is not evaluated; each ban is twice as long",
+        ),
+        ("maxretri = 3", "1 [x] unknown option `maxretri`; nothing refers to it"),
+        ("blocktype = DROP", "13 [x] blocktype = `DROP` has no effect"),
+        (
+            "action = guard[port=1] nftables[port=2, protocol=udp]",
+            "24 [x] a ban cuts off the ports of all actions, each for TCP and UDP",
         ),
         ("action = guard mail[a=b]", "16 [x] action `mail` is not run"),
-        ("maxlines = 10", "12 [x] `maxlines` has no effect yet: each line is matched alone"),
         ("filter = f[mode=ddos]", "17 [x] filter `f` has no use for `mode`"),
-        (
-            "backend = systemd[journalpath=/x]",
-            "31 [x] backend option `journalpath` has no effect yet",
-        ),
+        ("backend = systemd[journalpath=/x]", "31 [x] backend option `journalpath` has no effect"),
     ] {
-        assert_eq!(told(text), format!("warning jail.local:3:{expected}"), "{text}");
+        let line = if expected.starts_with("4:") { "" } else { "3:" };
+        assert_eq!(told(text), format!("warning jail.local:{line}{expected}"), "{text}");
     }
     let every = "every entry of the journal is matched";
     assert!(told("journalmatch =").contains(every), "{}", told("journalmatch ="));
-    for quiet in
-        ["usedns = no", "bantime.increment = no", "mine = ssh\nport = %(mine)s", "logpath = /x"]
-    {
+    for quiet in [
+        "usedns = raw",
+        "bantime.increment = no\nbantime.formula = x",
+        "bantime.increment = yes",
+        "mine = ssh\nport = %(mine)s",
+        "logpath = /x",
+        "ignoreip = admin.example.org file:/x",
+        "ignorecommand = /x <ip>\nignorecache = key=<ip>",
+        "maxlines = 10",
+        "logencoding = latin1\nlogtimezone = UTC",
+        "skip_if_nologs = true",
+    ] {
         assert_eq!(told(quiet), "", "{quiet}");
     }
+    let note = "note jail.local:3:1 [x] maxmatches has no effect: log lines are not kept";
+    assert_eq!(told("maxmatches = 3"), note);
+    let alone = "note jail.local:3:15 [x] ignorecache has no effect without ignorecommand";
+    assert_eq!(told("ignorecache = key=<ip>"), alone);
 }
 
 #[test]
@@ -173,14 +209,14 @@ fn defaults_are_complained_about_once() {
         FILTER,
         (
             "jail.local",
-            "[DEFAULT]\nusedns = warn\nmaxretri = 3\nsender = me\n\
+            "[DEFAULT]\nchain = FORWARD\nmaxretri = 3\nsender = me\n\
              [x]\nenabled = true\nfilter = f\n[y]\nenabled = true\nfilter = f\n",
         ),
     ]);
     assert_eq!(
         host.told(),
         [
-            "warning jail.local:2:10 [x] usedns = `warn` has no effect yet",
+            "warning jail.local:2:9 [x] chain = `FORWARD` has no effect",
             "warning jail.local:3:1 [x] unknown option `maxretri`; nothing refers to it",
         ]
     );

@@ -142,6 +142,7 @@ fn includes_stand_around_their_file_and_bring_their_local() {
         (
             "jail.conf",
             "[INCLUDES]\nbefore = b.conf\n  none.local\nafter = sub/c.conf\n\
+             [DEFAULT]\nbackend = systemd\naction = nftables\n\
              [a]\nenabled = true\nfilter = f\nmaxretry = 2\nfindtime = 2\n",
         ),
         ("b.conf", "[a]\nmaxretry = 1\nfindtime = 1\nbantime = 1\n"),
@@ -197,7 +198,7 @@ fn a_jail_adds_to_its_filter_and_the_filters_options_count() {
              number = 1\nfailregex = ^%(_pre)s <re-<mode>>$\n  ^<lt_<logtype>/tail>$\n\
              re-normal = normal %(who)s\nre-other = other %(who)s\n\
              journalmatch = UNIT=<unit>\n[Init]\nmode = normal\nunit = init\n\
-             [Init?family=inet6]\nunit = six\n[lt_journal]\ntail = tail <HOST>\n",
+             [lt_journal]\ntail = tail <HOST>\n[lt_file]\ntail = file <HOST>\n",
         ),
         (
             "jail.local",

@@ -8,7 +8,7 @@ use guard_tests::test_run::{Loaded, Program, boot_nanos};
 
 fn main() -> anyhow::Result<()> {
     let mut loaded = Loaded::new(1024)?;
-    loaded.fill(&World::at(boot_nanos())?)?;
+    let world = World::at(boot_nanos())?;
     let packet = |source: &str, port| -> anyhow::Result<Packet> {
         let source: IpAddr = source.parse()?;
         Ok(Packet { source: Some(source), port: Some(port), ..Packet::default() })
@@ -21,8 +21,26 @@ fn main() -> anyhow::Result<()> {
         ("dropped", packet("203.0.113.9", 22)?),
         ("dropped IPv6", packet("2001:db8:bad::9", 22)?),
     ];
+    let with_prefixes = [
+        ("clean", packet("203.0.113.8", 22)?),
+        ("clean IPv6", packet("2001:db8:bad::8", 22)?),
+        ("dropped", packet("203.0.113.9", 22)?),
+        ("in a prefix", packet("192.0.2.1", 22)?),
+        ("IPv6 prefix", packet("2001:db8:aaaa:1::1", 22)?),
+    ];
+    println!("no prefix banned:");
+    let mut without = world.clone();
+    without.nets.clear();
+    loaded.fill(&without)?;
+    print(&mut loaded, &kinds)?;
+    println!("a few prefixes banned:");
+    loaded.fill(&world)?;
+    print(&mut loaded, &with_prefixes)
+}
+
+fn print(loaded: &mut Loaded, kinds: &[(&str, Packet)]) -> anyhow::Result<()> {
     for program in Program::ALL {
-        for (name, packet) in &kinds {
+        for (name, packet) in kinds {
             let bytes = match program {
                 Program::TcxIp => packet.ip()?,
                 _ => packet.ethernet()?,

@@ -9,7 +9,9 @@
 //!   [`installed`]: the same with guard on them.
 //! - [`packets`]: packet cases as data, and what is true while they are judged;
 //!   [`test_run`]: the eBPF programs, run on single packets by the kernel.
-//! - [`bpffs`]: a place for pins; [`pinned`]: the program that is pinned there. [`fail2ban`]: the predecessor, as Debian packages it.
+//! - [`bpffs`]: a place for pins; [`pinned`]: the program that is pinned there.
+//! - [`fail2ban`]: the predecessor, as Debian packages it.
+//! - `conformance`: Fail2Ban's sample corpus, run against guard.
 //! - [`burst`]: probes at 1 kHz for measuring how fast a ban takes effect.
 //!
 //! Whatever is made here is removed when the value that stands for it is dropped, and
@@ -23,6 +25,8 @@ pub mod agent;
 pub mod bpffs;
 pub mod burst;
 pub mod command;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod container;
 pub mod deadline;
 pub mod fail2ban;

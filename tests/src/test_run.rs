@@ -6,20 +6,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, PerCpuArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use guard_common::layout::{ABI, Ban, Counter, Meta};
+use guard_common::layout::{ABI, Ban, Counter, Meta, NetBan, SOME_V4, SOME_V6};
 use guard_common::names;
 use guard_common::packet::Link;
 use guard_common::verdict::Verdict;
 
-use crate::packets::World;
+use crate::packets::{Found, World};
 
 /// One of the object's programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,8 @@ pub fn boot_nanos() -> u64 {
 /// The loaded object.
 pub struct Loaded {
     ebpf: Ebpf,
+    scope: u32,
+    nets: u32,
 }
 
 impl Loaded {
@@ -110,6 +113,8 @@ impl Loaded {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(names::BANS_V4, bans)
             .map_max_entries(names::BANS_V6, bans)
+            .map_max_entries(names::BANS_V4_NETS, bans)
+            .map_max_entries(names::BANS_V6_NETS, bans)
             .load(&object)
             .with_context(|| format!("loading the maps of {} (root?)", path.display()))?;
         for program in Program::ALL {
@@ -121,7 +126,7 @@ impl Loaded {
             }
             .with_context(|| format!("loading {name}"))?;
         }
-        Ok(Self { ebpf })
+        Ok(Self { ebpf, scope: 0, nets: 0 })
     }
 
     /// Makes the maps say what `world` says. (What they said before is added to.)
@@ -141,6 +146,9 @@ impl Loaded {
         for (source, ban) in &world.bans {
             self.set_ban(*source, ban)?;
         }
+        for ((net, length), ban) in &world.nets {
+            self.set_net(*net, *length, ban)?;
+        }
         self.set_scope(world.scope.number())
     }
 
@@ -158,16 +166,61 @@ impl Loaded {
         Ok(())
     }
 
+    /// Writes one ban of a prefix, and lets the programs look for such.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_net(&mut self, net: IpAddr, length: u8, ban: &Ban) -> anyhow::Result<()> {
+        let (length, value) = (length.into(), NetBan { ban: *ban, own: ban.slots });
+        match net {
+            IpAddr::V4(v4) => {
+                let map = self.map_mut(names::BANS_V4_NETS)?;
+                LpmTrie::<_, [u8; 8], NetBan>::try_from(map)?.insert(
+                    &Key::new(length, v4_words(v4)),
+                    value,
+                    0,
+                )?;
+                self.nets |= SOME_V4;
+            }
+            IpAddr::V6(v6) => {
+                let map = self.map_mut(names::BANS_V6_NETS)?;
+                LpmTrie::<_, [u8; 16], NetBan>::try_from(map)?.insert(
+                    &Key::new(length, v6.octets()),
+                    value,
+                    0,
+                )?;
+                self.nets |= SOME_V6;
+            }
+        }
+        self.set_scope(self.scope)
+    }
+
     /// What the kernel holds about a source.
     ///
     /// # Errors
     /// When it holds nothing.
-    pub fn ban(&self, source: IpAddr) -> anyhow::Result<Ban> {
+    pub fn ban(&self, source: Found) -> anyhow::Result<Ban> {
         Ok(match source {
-            IpAddr::V4(v4) => HashMap::<_, [u8; 4], Ban>::try_from(self.map(names::BANS_V4)?)?
-                .get(&v4.octets(), 0)?,
-            IpAddr::V6(v6) => HashMap::<_, [u8; 16], Ban>::try_from(self.map(names::BANS_V6)?)?
-                .get(&v6.octets(), 0)?,
+            Found::Address(IpAddr::V4(v4)) => {
+                HashMap::<_, [u8; 4], Ban>::try_from(self.map(names::BANS_V4)?)?
+                    .get(&v4.octets(), 0)?
+            }
+            Found::Address(IpAddr::V6(v6)) => {
+                HashMap::<_, [u8; 16], Ban>::try_from(self.map(names::BANS_V6)?)?
+                    .get(&v6.octets(), 0)?
+            }
+            Found::Net(IpAddr::V4(v4), length) => {
+                let map = self.map(names::BANS_V4_NETS)?;
+                LpmTrie::<_, [u8; 8], NetBan>::try_from(map)?
+                    .get(&Key::new(length.into(), v4_words(v4)), 0)?
+                    .ban
+            }
+            Found::Net(IpAddr::V6(v6), length) => {
+                let map = self.map(names::BANS_V6_NETS)?;
+                LpmTrie::<_, [u8; 16], NetBan>::try_from(map)?
+                    .get(&Key::new(length.into(), v6.octets()), 0)?
+                    .ban
+            }
         })
     }
 
@@ -176,8 +229,10 @@ impl Loaded {
     /// # Errors
     /// When the kernel refuses.
     pub fn set_scope(&mut self, scope: u32) -> anyhow::Result<()> {
+        self.scope = scope;
+        let value = Meta { abi: ABI, scope, boot_id: [0; 16], nets: self.nets, reserved: 0 };
         let mut meta: Array<_, Meta> = Array::try_from(self.map_mut(names::META)?)?;
-        Ok(meta.set(0, Meta { abi: ABI, scope, boot_id: [0; 16] }, 0)?)
+        Ok(meta.set(0, value, 0)?)
     }
 
     /// The counter of each verdict, over all CPUs.
@@ -272,6 +327,12 @@ impl Loaded {
     fn map_mut(&mut self, name: &str) -> anyhow::Result<&mut Map> {
         self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))
     }
+}
+
+/// Address in the key of the IPv4 prefix map.
+fn v4_words(address: Ipv4Addr) -> [u8; 8] {
+    let [a, b, c, d] = address.octets();
+    [a, b, c, d, 0, 0, 0, 0]
 }
 
 /// Key of the own addresses' map: IPv4 as `::ffff:a.b.c.d`.

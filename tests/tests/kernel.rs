@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use guard_common::layout::Ban;
 use guard_common::packet::Link;
 use guard_common::verdict::{Verdict, judge};
-use guard_tests::packets::{Case, Packet, World, cases};
+use guard_tests::packets::{Case, Found, Packet, World, cases};
 use guard_tests::test_run::{Loaded, Program, boot_nanos};
 
 struct Setup {
@@ -37,9 +37,10 @@ impl Setup {
         self.loaded.set_scope(case.scope.number()).expect("writing the scope");
     }
 
-    fn held(&self) -> HashMap<IpAddr, Ban> {
-        let sources = self.world.bans.keys();
-        sources.map(|source| (*source, self.loaded.ban(*source).expect("a ban"))).collect()
+    fn held(&self) -> HashMap<Found, Ban> {
+        let addresses = self.world.bans.keys().map(|address| Found::Address(*address));
+        let nets = self.world.nets.keys().map(|(net, length)| Found::Net(*net, *length));
+        addresses.chain(nets).map(|found| (found, self.loaded.ban(found).expect("a ban"))).collect()
     }
 
     /// Both judgements of a packet, which must be the same.
@@ -71,7 +72,7 @@ fn every_case_gets_its_verdict_and_is_counted() {
                     expected.bytes += case.bytes.len() as u64;
                     drops += 1;
                 }
-                assert_eq!(after, expected, "{what} ({program:?}): the ban of {source}");
+                assert_eq!(after, expected, "{what} ({program:?}): the ban of {source:?}");
             }
         }
     }
@@ -131,7 +132,7 @@ fn a_jumbo_frame_is_dropped_and_counted_whole() {
     let packet = Packet { source: Some(source), payload: Some(8_900), ..Packet::default() };
     let frame = packet.ethernet().expect("a frame");
     assert_eq!(setup.loaded.judge(Program::Xdp, &frame).expect("a run"), Verdict::Drop);
-    let ban = setup.loaded.ban(source).expect("the ban");
+    let ban = setup.loaded.ban(Found::Address(source)).expect("the ban");
     assert_eq!((ban.packets, ban.bytes), (1, frame.len() as u64));
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// Install below this directory, such as the root of a container or a package.
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
-    /// Install this guardctl instead of building it.
+    /// Install this guardctl, and the guard-helper beside it, instead of building them.
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
 }
@@ -29,7 +29,9 @@ pub(crate) struct Options {
 const FILES: &[(&str, &str, Owner)] = &[
     ("jail.conf", "usr/lib/guard/jail.conf", Owner::Vendor),
     ("filter.d/*.conf", "usr/lib/guard/filter.d", Owner::Vendor),
+    ("filter.d/examples/*.toml", "usr/lib/guard/filter.d/examples", Owner::Vendor),
     ("systemd/*.service", "usr/lib/systemd/system", Owner::Vendor),
+    ("systemd/*.socket", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.mount", "usr/lib/systemd/system", Owner::Vendor),
     ("sysusers.d/*.conf", "usr/lib/sysusers.d", Owner::Vendor),
     ("guard.toml", "etc/guard/guard.toml", Owner::Administrator),
@@ -59,6 +61,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let root = &options.root;
     put(&program, &root.join("usr/bin/guardctl"), Owner::Vendor, 0o755)?;
+    let helper = program.with_file_name("guard-helper");
+    put(&helper, &root.join("usr/bin/guard-helper"), Owner::Vendor, 0o755)?;
     for directory in DIRECTORIES {
         fs::create_dir_all(root.join(directory))
             .with_context(|| format!("make {}", root.join(directory).display()))?;
@@ -112,7 +116,7 @@ fn put(source: &Path, destination: &Path, owner: Owner, mode: u32) -> Result<()>
     Ok(())
 }
 
-/// Makes the group and tells systemd, if this is the running system.
+/// Makes users and groups and tells systemd, if this is the running system.
 fn finish(root: &Path) -> Result<()> {
     let is_this_host = root.canonicalize().is_ok_and(|root| root == Path::new("/"))
         && Path::new("/run/systemd/system").exists();

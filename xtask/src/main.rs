@@ -10,6 +10,7 @@ mod bench;
 mod build_ebpf;
 mod check;
 mod ci;
+mod conformance;
 mod demo;
 mod fuzz;
 mod install;
@@ -41,6 +42,8 @@ enum Verb {
     Bench(bench::Options),
     /// Try inputs that nobody thought of, for a bounded time.
     Fuzz(fuzz::Options),
+    /// Run Fail2Ban's sample corpus, with its own filters, against guard.
+    Conformance(conformance::Options),
     /// Everything that a change must pass: check, then test.
     Ci(ci::Options),
 }
@@ -68,6 +71,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
+        Verb::Conformance(options) => conformance::run(&options),
         Verb::Ci(options) => ci::run(&options),
     }
 }

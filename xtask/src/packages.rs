@@ -14,6 +14,9 @@ pub(crate) const BUILD: &[&str] = &["gcc", "libc6-dev", "libsystemd-dev", "pkg-c
 pub(crate) const NAMESPACES: &[&str] =
     &["iproute2", "nftables", "systemd-journal-remote", "util-linux"];
 
+/// To compare with Fail2Ban, whose package is read in place.
+pub(crate) const PEERS: &[&str] = &["python3"];
+
 /// To test the data plane.
 pub(crate) const KERNEL: &[&str] = &["ethtool"];
 

@@ -40,8 +40,9 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Builds `guardctl` as it is shipped and gives its path.
+/// Builds `guardctl`, and `guard-helper` beside it, as they are shipped, and gives the
+/// former's path.
 pub(crate) fn build_guardctl() -> Result<PathBuf> {
-    run(&mut cargo(&["build", "--release", "--package", "guard", "--bin", "guardctl"]))?;
+    run(&mut cargo(&["build", "--release", "--package", "guard", "--bins"]))?;
     Ok(target().join("release/guardctl"))
 }

@@ -131,6 +131,11 @@ impl<M: Memory, E: Elsewhere, P: Place<M, Error = E::Error>> Bans<M, E, P> {
     }
 
     /// Where the programs find the table.
+    pub fn place(&self) -> &P {
+        &self.place
+    }
+
+    /// The same, to change it.
     pub fn place_mut(&mut self) -> &mut P {
         &mut self.place
     }
@@ -158,7 +163,7 @@ impl<M: Memory, E: Elsewhere, P: Place<M, Error = E::Error>> Bans<M, E, P> {
         for &address in addresses {
             let line = table.header().line(address);
             table.clear(address);
-            if self.outside.contains_key(&line) && self.elsewhere.look_up(address)?.is_some() {
+            if table.is_marked(line) && self.elsewhere.look_up(address)?.is_some() {
                 outside.push(address);
             }
         }
@@ -177,7 +182,7 @@ impl<M: Memory, E: Elsewhere, P: Place<M, Error = E::Error>> Bans<M, E, P> {
         let (mut new, mut there) = (Vec::new(), Vec::new());
         for (address, ban) in bans {
             let line = table.header().line(*address);
-            if self.outside.contains_key(&line) && self.elsewhere.look_up(*address)?.is_some() {
+            if table.is_marked(line) && self.elsewhere.look_up(*address)?.is_some() {
                 there.push((*address, *ban));
                 continue;
             }
@@ -228,14 +233,19 @@ impl<M: Memory, E: Elsewhere, P: Place<M, Error = E::Error>> Bans<M, E, P> {
         for (address, ban) in &outside {
             if put(*address, ban) { leave.push(*address) } else { stay.push(*address) }
         }
-        self.elsewhere.set(&enter)?;
-        stay.extend(enter.iter().map(|(address, _)| *address));
+        let entering: Vec<u32> = enter.iter().map(|(address, _)| *address).collect();
+        stay.extend(&entering);
         if let Some(next) = &mut next {
             for address in &stay {
                 next.mark(next.header().line(*address), true);
             }
         }
-        self.place.set(next.as_ref().map(Table::memory))?;
+        let set = self.elsewhere.set(&enter);
+        if let Err(error) = set.and_then(|()| self.place.set(next.as_ref().map(Table::memory))) {
+            // The old table still says it, and the hash map must not when it does no more.
+            self.elsewhere.remove(&entering)?;
+            return Err(error);
+        }
         self.table = next;
         self.outside.clear();
         stay.iter().chain(&leave).for_each(|address| self.has_come(*address));

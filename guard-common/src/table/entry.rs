@@ -8,6 +8,8 @@
 //! The end is in whole seconds since the table's epoch and never 0 in a word that holds
 //! a ban; so 0 is an empty word. The lowest bit is the bucket's mark, in its last word.
 
+use crate::layout::FOREVER;
+
 /// Bits of the end.
 const END_BITS: u32 = 25;
 /// Where the end begins.
@@ -19,13 +21,17 @@ const ADDRESS: u32 = 32;
 /// The bucket's mark.
 pub(super) const MARK: u64 = 1;
 
+/// The end of a ban that has none.
+const NO_END: u32 = (1 << END_BITS) - 1;
+
 /// The latest end that a word can say, in seconds since the table's epoch: 388 days.
-pub const MAX_SECONDS: u32 = (1 << END_BITS) - 1;
+pub const MAX_SECONDS: u32 = NO_END - 1;
 
 /// One ban: an address may not reach one port class until one point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// Seconds since the table's epoch at which it ends, from 1 to [`MAX_SECONDS`].
+    /// Seconds since the table's epoch at which it ends, from 1 to [`MAX_SECONDS`], or
+    /// [`NO_END`].
     seconds: u32,
     /// Number of the port class, from 0 to 63.
     class: u8,
@@ -45,10 +51,19 @@ impl Entry {
         Some(Self { seconds: seconds as u32, class })
     }
 
-    /// Seconds since the table's epoch at which it ends.
+    /// A ban of a class that does not end.
+    pub const fn forever(class: u8) -> Option<Self> {
+        if class > 63 { None } else { Some(Self { seconds: NO_END, class }) }
+    }
+
+    /// When it ends, in nanoseconds since boot, in a table whose epoch is so many seconds
+    /// after boot; or [`FOREVER`].
     #[inline(always)]
-    pub const fn seconds(self) -> u32 {
-        self.seconds
+    pub const fn until(self, epoch: u64) -> u64 {
+        if self.seconds == NO_END {
+            return FOREVER;
+        }
+        (epoch + self.seconds as u64) * 1_000_000_000
     }
 
     /// Number of the port class.

@@ -24,15 +24,18 @@ pub enum Found {
 /// Looks an address up in its bucket: the words first, the mark last.
 #[inline(always)]
 pub fn find(bucket: &impl Line, wanted: u32) -> Found {
-    let mut word = 0;
+    let (mut word, mut found) = (0, 0);
     for place in 0..WORDS {
         word = bucket.word(place);
-        if address(word) == wanted {
-            // An empty word has the address 0, which no ban in a table has.
-            if let Some(entry) = Entry::of(word) {
-                return Found::Here(entry);
-            }
-        }
+        // All ones for the address that is wanted, else zeros: no branch for the processor
+        // to guess, and none for the verifier to follow. An empty word has the address 0,
+        // which no ban in a table has.
+        let other = u64::from(address(word) ^ wanted);
+        found |= word & (other.wrapping_sub(1).cast_signed() >> 63).cast_unsigned();
     }
-    if word & MARK != 0 { Found::Elsewhere } else { Found::Nowhere }
+    match Entry::of(found) {
+        Some(entry) => Found::Here(entry),
+        None if word & MARK != 0 => Found::Elsewhere,
+        None => Found::Nowhere,
+    }
 }

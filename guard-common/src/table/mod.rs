@@ -6,7 +6,7 @@
 //! one is a bucket of eight words, one ban each: address, end and port class in 64 bits
 //! ([`Entry`]). A look-up reads one bucket, so one line of memory, where a hash map
 //! follows three pointers. What a word cannot say (several ends or classes at one
-//! address, no end, an end very far away) is in the hash map, and so is what finds no
+//! address, an end very far away) is in the hash map, and so is what finds no
 //! place in its bucket; the last word of a bucket says whether the hash map knows more.
 //!
 //! What keeps a banned source out while bans come and go:

@@ -4,10 +4,15 @@
 //! 2 wrong usage, 3 the agent is not running, 78 the configuration is wrong.
 
 mod bans;
+mod check;
+mod explain;
 mod offline;
 mod orders;
 mod output;
 mod probe;
+mod progress;
+mod regex;
+mod replay;
 mod status;
 
 use std::path::PathBuf;
@@ -30,6 +35,10 @@ use crate::daemon::run::{self, RunOptions};
         guardctl bans list                who is banned, since when, why, what was dropped\n  \
         guardctl unban sshd 10.3.0.1      let 10.3.0.1 in again\n  \
         guardctl unban --all              let everybody in again, even without the agent\n  \
+        guardctl explain 10.3.0.1         why is it banned, or not?\n  \
+        guardctl check                    is the configuration sound?\n  \
+        guardctl regex auth.log sshd      what does a filter find in a log?\n  \
+        guardctl replay auth.log          who would have been banned?\n  \
         guardctl --backend nft            run the agent on nftables\n\n\
         Exit codes: 0 done, 1 not done, 2 wrong usage, 3 the agent is not running,\n\
         78 the configuration is wrong."
@@ -76,6 +85,14 @@ enum Verb {
     Unban(orders::UnbanArguments),
     /// Show what each interface can do, and what would be chosen.
     Probe,
+    /// Look for what is wrong with the configuration, and for ways to abuse it.
+    Check(check::Arguments),
+    /// Try a filter on a log, as fail2ban-regex does.
+    Regex(Box<regex::Arguments>),
+    /// Show who would have been banned by a log of the past, when and why.
+    Replay(replay::Arguments),
+    /// Show how an address stands, or what becomes of a log line.
+    Explain(explain::Arguments),
 }
 
 /// Arguments of `guardctl run`.
@@ -145,7 +162,7 @@ impl Context {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match carry_out(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             output::talk(&format!("error: {failure}"));
             ExitCode::from(failure.code())
@@ -153,16 +170,21 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn carry_out(arguments: Arguments) -> Result<(), Failure> {
+/// Does it; the exit code when it is done.
+fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
     let verb = match (arguments.verb, arguments.backend) {
         (Some(verb), _) => verb,
         (None, Some(_)) => Verb::Run(RunArguments::default()),
         (None, None) => {
             // Printing help to a closed pipe is nobody's problem.
             let _ = Arguments::command().print_help();
-            return Ok(());
+            return Ok(0);
         }
     };
+    // What is wrong with the configuration is all that this verb is about.
+    if let Verb::Check(check) = &verb {
+        return check::check(arguments.config.as_deref(), arguments.json, check);
+    }
     let mut settings = Settings::load(arguments.config.as_deref())
         .map_err(|problems| Failure::Configuration(problems.to_string()))?;
     if let Some(backend) = arguments.backend {
@@ -184,5 +206,10 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
         Verb::Ban(arguments) => orders::ban(&context, &arguments),
         Verb::Unban(arguments) => orders::unban(&context, &arguments),
         Verb::Probe => probe::probe(&context),
+        Verb::Regex(arguments) => return regex::regex(&context, &arguments),
+        Verb::Replay(arguments) => replay::replay(&context, &arguments),
+        Verb::Explain(arguments) => explain::explain(&context, &arguments),
+        Verb::Check(_) => Ok(()),
     }
+    .map(|()| 0)
 }

@@ -22,7 +22,7 @@ pub(super) fn unban(
     let not_done = |error: &dyn std::fmt::Display| Failure::NotDone(error.to_string());
     let mut store = Store::open_existing(&settings.store()).map_err(|e| not_done(&e))?;
     let now = run::now();
-    let config::Loaded { jails, diagnostics } = config::jails(settings);
+    let config::Loaded { jails, diagnostics, .. } = config::jails(settings);
     let known: Vec<JailName> = jails.iter().map(|jail| jail.name.clone()).collect();
     if let Some(name) = jail
         && !known.contains(name)

@@ -19,7 +19,8 @@ const AGENT_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct BanArguments {
     /// The jail whose ports are cut off.
     jail: String,
-    /// Addresses to ban; `-` reads them from standard input, separated by white space.
+    /// Addresses or prefixes (192.0.2.0/24) to ban; `-` reads them from standard input,
+    /// separated by white space.
     #[arg(required = true, value_name = "ADDR")]
     addresses: Vec<String>,
     /// How long, as in `bantime`: 600, 1h 30m, 2d, or -1 for ever.
@@ -33,7 +34,8 @@ pub(super) struct BanArguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct UnbanArguments {
-    /// The jail, and the addresses to let in again; with --all only addresses.
+    /// The jail, and the addresses or prefixes to let in again; with --all only those. A
+    /// ban of a prefix is lifted by that prefix, not by an address in it.
     #[arg(value_name = "JAIL ADDR", required_unless_present = "all")]
     words: Vec<String>,
     /// In all jails; without an address: everybody.
@@ -123,6 +125,9 @@ fn tell(context: &Context, outcome: &Outcome, unchanged: &str) -> Result<(), Fai
         for source in &outcome.unchanged {
             output::talk(&format!("{source} is {unchanged}"));
         }
+        for (source, prefix) in &outcome.still_banned {
+            output::talk(&format!("{source} is still banned with {prefix}: unban that too"));
+        }
     }
     if outcome.refused.is_empty() {
         return Ok(());
@@ -132,10 +137,7 @@ fn tell(context: &Context, outcome: &Outcome, unchanged: &str) -> Result<(), Fai
         .iter()
         .map(|(source, allowed)| format!("{source} is not banned: {allowed}"))
         .collect();
-    let force = outcome
-        .refused
-        .iter()
-        .any(|(_, allowed)| !matches!(allowed, Allowed::Wide | Allowed::NoRoom));
+    let force = outcome.refused.iter().any(|(_, allowed)| !matches!(allowed, Allowed::NoRoom));
     let hint = if force { "\n--force bans what is allowed all the same" } else { "" };
     Err(Failure::NotDone(format!("{}{hint}", refused.join("\n"))))
 }

@@ -31,6 +31,21 @@ pub(super) fn talk(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Whether to use colours on a stream that is a terminal, or not.
+pub(super) fn colour(is_terminal: bool) -> bool {
+    // https://no-color.org: any value that is not empty.
+    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Control characters in escaped form, so that a log line cannot steer the terminal.
+pub(super) fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\t' { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 /// In words that an interface lets everybody in.
 pub(super) fn uncovered(interface: &Coverage) -> String {
     format!(

@@ -45,6 +45,10 @@ fn overview(status: &Status) -> String {
 }
 
 fn one_jail(jail: &JailStatus) -> String {
+    let source = match &jail.files {
+        Some(files) => format!("File list:\t{}", files.join(" ")),
+        None => format!("Journal matches:\t{}", jail.journal_matches),
+    };
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = write!(
@@ -53,7 +57,7 @@ fn one_jail(jail: &JailStatus) -> String {
          |- Filter\n\
          |  |- Currently failed:\t{}\n\
          |  |- Total failed:\t{}\n\
-         |  `- Journal matches:\t{}\n\
+         |  `- {}\n\
          `- Actions\n   \
             |- Currently banned:\t{}\n   \
             |- Total banned:\t{}\n   \
@@ -61,7 +65,7 @@ fn one_jail(jail: &JailStatus) -> String {
         jail.name,
         jail.currently_failed,
         jail.total_failed,
-        jail.journal_matches,
+        source,
         jail.banned.len(),
         jail.total_banned,
         jail.banned.iter().map(Prefix::to_string).collect::<Vec<_>>().join(" "),

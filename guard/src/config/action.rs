@@ -4,15 +4,16 @@
 //! [`Ports`]. Guard bans by itself and runs no action, but an action that changes a
 //! firewall may have ports of its own in its brackets, or cover all. What other actions
 //! would do is told. (An action without a port in its brackets covers the jail's `port`
-//! here; Fail2Ban takes the action's own default, `ssh`.)
+//! here; Fail2Ban takes the action's own default, `ssh`.) The ports of several such
+//! actions are covered together.
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::interpolate::Scope;
-use crate::config::jail::taken;
 use crate::config::option_list::{self, Named};
 use crate::config::ports::{Services, ports};
+use crate::config::resolve::taken;
 use crate::config::text::Text;
-use crate::core::ports::{Ports, Protocols};
+use crate::core::ports::{PortSet, Ports, Protocols};
 
 /// What a ban in a jail cuts off; nothing if a problem is told.
 pub(crate) fn ban_ports(
@@ -21,7 +22,14 @@ pub(crate) fn ban_ports(
     found: &mut Diagnostics,
 ) -> Option<Ports> {
     let mut value = |key: &str| taken(scope.value_or_empty(key), found);
-    let (mut action, port, protocol) = (value("action")?, value("port")?, value("protocol")?);
+    let (mut action, mut port, mut protocol) =
+        (value("action")?, value("port")?, value("protocol")?);
+    if port.is_blank() {
+        port = Text::generated("0:65535");
+    }
+    if protocol.is_blank() {
+        protocol = Text::generated("tcp");
+    }
     if action.is_blank() {
         action = value("banaction")?;
     }
@@ -29,46 +37,63 @@ pub(crate) fn ban_ports(
     let all = taken(option_list::parse_many(&action), found)?;
     let (firewalls, others): (Vec<_>, Vec<_>) = all.iter().partition(|action| is_firewall(action));
     found.extend(others.into_iter().map(not_run));
-    let Some((first, rest)) = firewalls.split_first() else {
+    if firewalls.is_empty() {
+        let section = scope.merged.section(scope.section).map(|section| &section.name);
+        let place = Some(&action).filter(|action| !action.is_blank()).or(section);
+        found.push(
+            Diagnostic::warning("no action of the jail changes a firewall: guard bans all the same")
+                .at(place.unwrap_or(&port))
+                .help("disable the jail if nobody is to be banned; otherwise give it an action such as %(banaction)s"),
+        );
         return taken(ports(&port, &protocol, false, services), found);
-    };
-    let of_action = |action: &Named, found: &mut Diagnostics| {
+    }
+    let mut covered: Option<Ports> = None;
+    for action in firewalls {
         block_type(action.option("blocktype").unwrap_or(&Text::default()), found);
         let given = |name| action.option(name).filter(|value| !value.is_blank());
         let port = given("port").unwrap_or(&port);
         let protocol = given("protocol").unwrap_or(&protocol);
-        taken(ports(port, protocol, covers_all(action), services), found)
-    };
-    let mut covered = of_action(first, found)?;
-    // One action for TCP and one for UDP is how Fail2Ban covers both.
-    for action in rest {
-        let more = of_action(action, found)?;
-        if more.set == covered.set {
-            covered.protocols = together(covered.protocols, more.protocols);
-        } else {
-            found.push(not_run(action));
-        }
+        let more = taken(ports(port, protocol, covers_all(action), services), found)?;
+        covered = Some(match covered {
+            None => more,
+            Some(before) => {
+                // One action for TCP and one for UDP is how Fail2Ban covers both.
+                if before.set != more.set && before.protocols != more.protocols {
+                    found.push(wider(action));
+                }
+                together(before, more)
+            }
+        });
     }
-    Some(covered)
+    covered
 }
 
-fn together(a: Protocols, b: Protocols) -> Protocols {
-    match (a, b) {
+/// What covers everything that either covers.
+fn together(a: Ports, b: Ports) -> Ports {
+    let protocols = match (a.protocols, b.protocols) {
         (Protocols::All, _) | (_, Protocols::All) => Protocols::All,
-        _ if a == b => a,
+        (a, b) if a == b => a,
         _ => Protocols::TcpAndUdp,
+    };
+    match (a.set, b.set) {
+        (PortSet::Ranges(mut ranges), PortSet::Ranges(more)) => {
+            ranges.extend(more);
+            Ports::new(protocols, ranges.into_iter().map(|range| range.first..=range.last))
+        }
+        _ => Ports { protocols, set: PortSet::All },
     }
+}
+
+fn wider(action: &Named) -> Diagnostic {
+    let what = "a ban cuts off the ports of all actions, each for TCP and UDP";
+    Diagnostic::warning(what)
+        .at(&action.name)
+        .help("make a jail for each protocol if the ports must stay apart")
 }
 
 fn not_run(action: &Named) -> Diagnostic {
-    let name = &action.name;
-    if is_firewall(action) {
-        return Diagnostic::warning(format!("action `{name}` covers other ports, without effect"))
-            .at(name)
-            .help("a ban cuts off the ports of the first action; make another jail for more");
-    }
-    Diagnostic::warning(format!("action `{name}` is not run"))
-        .at(name)
+    Diagnostic::warning(format!("action `{}` is not run", action.name))
+        .at(&action.name)
         .help("guard bans by itself and runs no programs")
 }
 
@@ -84,7 +109,7 @@ fn block_type(value: &Text, found: &mut Diagnostics) {
             .at(value)
             .help("leave this jail to Fail2Ban, or disable it")
     } else {
-        Diagnostic::warning(format!("blocktype = `{value}` has no effect yet"))
+        Diagnostic::warning(format!("blocktype = `{value}` has no effect"))
             .at(value)
             .help("the backend says what happens to packets")
     });

@@ -12,6 +12,7 @@ use crate::config::toml_table::Table;
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
 use crate::core::engine;
+use crate::core::time::Span;
 
 /// What the agent is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Settings {
     pub state_directory: PathBuf,
     /// `socket`: where `guardctl` meets the agent.
     pub socket: PathBuf,
+    /// `helper-socket`: where the agent meets `guard-helper`.
+    pub helper_socket: PathBuf,
     /// `bpf-directory`: where maps and links are pinned.
     pub bpf_directory: PathBuf,
     /// `log`: where the agent's log goes.
@@ -94,6 +97,10 @@ pub struct Limits {
     pub connections: u32,
     /// `exact-counters`: IPv4 bans of which each has its own counters (XDP).
     pub exact_counters: u32,
+    /// `known-sources`: of which earlier bans are remembered, over all jails.
+    pub known_sources: u32,
+    /// `history`: for how long, beyond three times the length of the last ban.
+    pub history: Span,
     /// `match-steps`: of a backtracking expression on one line.
     pub match_steps: u32,
 }
@@ -106,6 +113,8 @@ impl Limits {
             tracked_sources: count(self.tracked_sources),
             bans: count(self.bans),
             connections: count(self.connections),
+            known_sources: count(self.known_sources),
+            history: self.history,
         }
     }
 }
@@ -122,6 +131,7 @@ impl Default for Settings {
             vendor_directory: "/usr/lib/guard".into(),
             state_directory: "/var/lib/guard".into(),
             socket: "/run/guard/guard.sock".into(),
+            helper_socket: "/run/guard-helper/helper.sock".into(),
             bpf_directory: "/run/guard/bpf".into(),
             log: LogTarget::File("/var/log/guard/guard.log".into()),
             limits: Limits {
@@ -129,6 +139,8 @@ impl Default for Settings {
                 tracked_sources: 1 << 16,
                 connections: 1 << 13,
                 exact_counters: 1 << 16,
+                known_sources: 1 << 18,
+                history: Span::from_seconds(86_400),
                 match_steps: 50_000,
             },
         }
@@ -205,6 +217,7 @@ impl Settings {
         table.path("vendor-directory", &mut self.vendor_directory);
         table.path("state-directory", &mut self.state_directory);
         table.path("socket", &mut self.socket);
+        table.path("helper-socket", &mut self.helper_socket);
         table.path("bpf-directory", &mut self.bpf_directory);
         table.log("log", &mut self.log);
         table.table("limits", |limits| {
@@ -212,6 +225,8 @@ impl Settings {
             limits.number("tracked-sources", &mut self.limits.tracked_sources, 1..=1 << 24);
             limits.number("connections", &mut self.limits.connections, 1..=1 << 20);
             limits.number("exact-counters", &mut self.limits.exact_counters, 0..=1 << 24);
+            limits.number("known-sources", &mut self.limits.known_sources, 1..=1 << 24);
+            limits.span("history", &mut self.limits.history);
             limits.number("match-steps", &mut self.limits.match_steps, 1_000..=10_000_000);
         });
     }

@@ -1,48 +1,74 @@
 //! `ignoreip` of a jail, and addresses as Fail2Ban writes them.
 //!
-//! Input: addresses, prefixes and host names, separated by commas or spaces. Output: an
-//! [`AllowList`]. What guard cannot honour yet is told: an address that is missing from
-//! the list can be banned.
+//! Input: addresses, prefixes, names of hosts and `file:/path`, separated by commas or
+//! white space. Output: [`Allowed`]. Names are not resolved and files not read here.
+//! Invariant: what is neither is an error, since an address that is missing from the list
+//! could be banned.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::config::diagnostic::{Checked, Diagnostic, Diagnostics};
-use crate::config::interpolate::Scope;
-use crate::config::jail::taken;
 use crate::config::text::Text;
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
+use crate::core::jail::AllowElsewhere;
 
-/// Reads `ignoreip`; nothing if a problem is told that keeps the jail from starting.
-pub(crate) fn allow_list(scope: &Scope<'_>, found: &mut Diagnostics) -> Option<AllowList> {
-    let value = taken(scope.value_or_empty("ignoreip"), found)?;
-    let mut prefixes = Vec::new();
-    let mut sound = true;
+/// What a jail lets be: what is an address already, and what stands for addresses.
+#[derive(Debug, Default)]
+pub(crate) struct Allowed {
+    /// Addresses and prefixes.
+    pub(crate) list: AllowList,
+    /// Names and files.
+    pub(crate) elsewhere: Vec<AllowElsewhere>,
+}
+
+/// Reads `ignoreip`; nothing if an error is told.
+pub(crate) fn allowed(value: &Text, found: &mut Diagnostics) -> Option<Allowed> {
+    let (mut prefixes, mut elsewhere, mut sound) = (Vec::new(), Vec::new(), true);
     for item in value.split(|c| c == ',' || c.is_whitespace()) {
         match entry(&item) {
-            Ok(Some(prefix)) => prefixes.push(prefix),
-            Ok(None) => found.push(unresolved(&item)),
+            Ok(Entry::Prefix(prefix)) => prefixes.push(prefix),
+            Ok(Entry::Elsewhere(place)) => {
+                if !elsewhere.contains(&place) {
+                    elsewhere.push(place);
+                }
+            }
             Err(diagnostic) => {
                 sound = false;
                 found.push(*diagnostic);
             }
         }
     }
-    sound.then(|| prefixes.into_iter().collect())
+    sound.then(|| Allowed { list: prefixes.into_iter().collect(), elsewhere })
 }
 
-/// An address or prefix, nothing for a host name or a file.
-fn entry(item: &Text) -> Checked<Option<Prefix>> {
+enum Entry {
+    Prefix(Prefix),
+    Elsewhere(AllowElsewhere),
+}
+
+fn entry(item: &Text) -> Checked<Entry> {
     let text = item.as_str();
     if let Some(prefix) = prefix(text) {
-        return Ok(Some(prefix));
+        return Ok(Entry::Prefix(prefix));
     }
-    if text.starts_with("file:") || is_host_name(text) {
-        return Ok(None);
+    if let Some(path) = text.strip_prefix("file:") {
+        // `file:/path` and `file:///path` are the same.
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !path.starts_with('/') {
+            return Err(Diagnostic::error(format!("ignoreip: `{text}` is no absolute path"))
+                .at(item)
+                .help("write file:/path; the file holds addresses and prefixes")
+                .into());
+        }
+        return Ok(Entry::Elsewhere(AllowElsewhere::File(path.into())));
     }
-    Err(Diagnostic::error(format!("ignoreip: `{text}` is neither an address nor a prefix"))
+    if is_host_name(text) {
+        return Ok(Entry::Elsewhere(AllowElsewhere::Name(text.to_owned())));
+    }
+    Err(Diagnostic::error(format!("ignoreip: `{text}` is neither an address nor a name"))
         .at(item)
-        .help("write addresses and prefixes such as 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32")
+        .help("write addresses, prefixes such as 192.0.2.0/24 or 2001:db8::/32, names of hosts, or file:/path")
         .into())
 }
 
@@ -73,17 +99,6 @@ fn is_host_name(text: &str) -> bool {
     text.split('.').all(label) && last.chars().any(char::is_alphabetic)
 }
 
-fn unresolved(item: &Text) -> Diagnostic {
-    let what = if item.as_str().starts_with("file:") {
-        format!("ignoreip: `{item}` is not read yet")
-    } else {
-        format!("ignoreip: host name `{item}` is not resolved yet")
-    };
-    Diagnostic::warning(what)
-        .at(item)
-        .help("its addresses can be banned; write them into ignoreip instead")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +116,21 @@ mod tests {
         }
         for text in ["10.0.0.0/255.0.255.0", "10.0.0.0/33", "::1/255.0.0.0", "10.0.0", "x"] {
             assert_eq!(prefix(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_files_are_told_elsewhere() {
+        let read = |text: &str| {
+            let mut found = Diagnostics::default();
+            allowed(&Text::generated(text), &mut found).ok_or_else(|| found.to_string())
+        };
+        let found = read("192.0.2.1, a.example\nfile:/x  file:///x a.example").expect("sound");
+        assert_eq!(found.list.entries().len(), 1);
+        let name = AllowElsewhere::Name("a.example".to_owned());
+        assert_eq!(found.elsewhere, [name, AllowElsewhere::File("/x".into())]);
+        for wrong in ["10.0.0", "file:x", "192.0.2.1/33", "a/24"] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -10,6 +10,11 @@ const FILES: &[(&str, &str)] = &[
     ("jail.conf", include_str!("../../../config/jail.conf")),
     ("filter.d/sshd.conf", include_str!("../../../config/filter.d/sshd.conf")),
     ("filter.d/proxmox.conf", include_str!("../../../config/filter.d/proxmox.conf")),
+    ("filter.d/examples/sshd.toml", include_str!("../../../config/filter.d/examples/sshd.toml")),
+    (
+        "filter.d/examples/proxmox.toml",
+        include_str!("../../../config/filter.d/examples/proxmox.toml"),
+    ),
 ];
 
 /// The text of a vendor file.
@@ -29,10 +34,13 @@ mod tests {
     #[test]
     fn every_shipped_filter_is_built_in() {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
-        let mut shipped: Vec<_> = std::fs::read_dir(config.join("filter.d"))
-            .expect("a directory")
-            .map(|entry| Path::new("filter.d").join(entry.expect("an entry").file_name()))
-            .collect();
+        let mut shipped = Vec::new();
+        for directory in ["filter.d", "filter.d/examples"] {
+            let entries = std::fs::read_dir(config.join(directory)).expect("a directory");
+            let names = entries.map(|entry| entry.expect("an entry").file_name());
+            let files = names.filter(|name| Path::new(name).extension().is_some());
+            shipped.extend(files.map(|name| Path::new(directory).join(name)));
+        }
         shipped.sort();
         let mut built_in: Vec<_> = paths().filter(|path| path.starts_with("filter.d")).collect();
         built_in.sort();

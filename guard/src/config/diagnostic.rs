@@ -12,6 +12,8 @@ use crate::config::text::Text;
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
+    /// It works as well as could be wished; worth knowing when one looks.
+    Note,
     /// It works, though not as the words suggest.
     Warning,
     /// What it concerns does not start.
@@ -54,6 +56,11 @@ impl Diagnostic {
     /// Something that works differently from what is written.
     pub fn warning(message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(message) }
+    }
+
+    /// Something that guard does in another way, and that changes no ban.
+    pub fn note(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::error(message) }
     }
 
     /// Concerns the whole of a file or directory.
@@ -110,6 +117,7 @@ impl Diagnostic {
         let (word, code) = match self.severity {
             Severity::Error => ("error", "1;31"),
             Severity::Warning => ("warning", "1;33"),
+            Severity::Note => ("note", "1;34"),
         };
         let mut out = format!("{}: {}", paint(code, word), self.headline());
         if let Some(place) = &self.place {
@@ -183,7 +191,7 @@ impl Diagnostics {
             known.message == diagnostic.message
                 && known.severity == diagnostic.severity
                 && known.place == diagnostic.place
-                && (known.jail == diagnostic.jail || diagnostic.severity == Severity::Warning)
+                && (known.jail == diagnostic.jail || diagnostic.severity != Severity::Error)
                 && (known.file == diagnostic.file)
         };
         if !self.0.iter().any(same) {
@@ -199,6 +207,11 @@ impl Diagnostics {
     /// The errors.
     pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter().filter(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// The notes.
+    pub fn notes(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.0.iter().filter(|diagnostic| diagnostic.severity == Severity::Note)
     }
 
     /// The warnings.

@@ -22,6 +22,9 @@ const LONGEST: usize = 1 << 20;
 /// Already expanded values by name.
 pub(crate) type Values = BTreeMap<String, Text>;
 
+/// No values.
+pub(crate) static NOTHING: Values = Values::new();
+
 /// Where names are looked up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope<'a> {
@@ -60,10 +63,15 @@ impl<'a> Scope<'a> {
         self.value(key).unwrap_or_else(|| Ok(Text::default()))
     }
 
+    /// A key as it stands where its value was given last.
+    pub(crate) fn key(&self, key: &str) -> Option<&'a Text> {
+        let sections = [self.merged.section(self.section), Some(&self.merged.defaults)];
+        sections.into_iter().flatten().find_map(|section| Some(&section.keys.get(key)?.last()?.key))
+    }
+
     /// The value that `name` or `known/name` or `section/name` means in a `<tag>`.
     pub(crate) fn tag_value(&self, name: &str) -> Option<Checked<Text>> {
         let Some((section, key)) = name.split_once('/') else { return self.value(name) };
-        let nothing = Values::new();
         match section {
             "known" => {
                 let (version, raw) = self.known_version(key, None).or_else(|| self.own(key))?;
@@ -71,7 +79,7 @@ impl<'a> Scope<'a> {
             }
             _ => {
                 let other = find_section(self.merged, section)?;
-                Scope { section: other, fixed: &nothing, ..*self }.value(key)
+                Scope { section: other, fixed: &NOTHING, ..*self }.value(key)
             }
         }
     }

@@ -8,16 +8,20 @@
 //! vendor X.conf, vendor X.d/*.conf, X.conf, X.d/*.conf, X.local, X.d/*.local
 //! ```
 //!
-//! `[INCLUDES] before` and `after` put other files around the one that names them, each
-//! followed by its sibling `.local`. A vendor file is the one below `vendor-directory`,
-//! else the one that is built in. Invariant: what cannot be read is told.
+//! A host's directory with a `jail.conf` of its own is complete, as `/etc/fail2ban` is:
+//! then no vendor file lies under the host's, and one is only read where the host has
+//! none of that name. `[INCLUDES] before` and `after` put other files around the one that
+//! names them, each followed by its sibling `.local`. A vendor file is the one below
+//! `vendor-directory`, else the one that is built in. Invariant: what cannot be read is
+//! told.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::built_in;
 use crate::config::diagnostic::{Checked, Diagnostic, Diagnostics};
+use crate::config::includes::{self, FileName};
 use crate::config::ini::{self, IniSection};
 use crate::config::text::{SourceFile, Text};
 
@@ -81,6 +85,34 @@ pub(crate) enum Layer {
 }
 
 impl Merged {
+    /// Adds a section of one file: its values come after those that are there.
+    pub(crate) fn add(&mut self, found: &IniSection, layer: Layer) {
+        let word = |name: &str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let (name, condition) = match found.name.as_str().split_once('?') {
+            // `[Init?family=inet6]`: its keys stand beside those of `[Init]`.
+            Some((name, condition)) if !condition.is_empty() && !name.is_empty() && word(name) => {
+                (found.name.part(0..name.len()), &found.name.as_str()[name.len()..])
+            }
+            _ => (found.name.clone(), ""),
+        };
+        let section = if name.as_str() == "DEFAULT" {
+            &mut self.defaults
+        } else {
+            let known = self.sections.iter().position(|s| s.name.as_str() == name.as_str());
+            let index = known.unwrap_or_else(|| {
+                self.sections.push(Section::default());
+                self.sections.len() - 1
+            });
+            &mut self.sections[index]
+        };
+        section.name = name;
+        section.broken |= found.broken;
+        for entry in &found.entries {
+            let setting = Setting { key: entry.key.clone(), value: entry.value.clone(), layer };
+            section.keys.entry(format!("{}{condition}", entry.name)).or_default().push(setting);
+        }
+    }
+
     /// A section by its name.
     pub(crate) fn section(&self, name: &str) -> Option<&Section> {
         if name == "DEFAULT" {
@@ -115,8 +147,12 @@ impl Tree {
     pub(crate) fn read(&self, name: &str, diagnostics: &mut Diagnostics) -> Merged {
         let mut reader = Reader { tree: self, merged: Merged::default(), diagnostics };
         let file = |extension: &str| PathBuf::from(format!("{name}.{extension}"));
-        let mut order = vec![FileName::Vendor(file("conf"))];
-        order.extend(reader.listed(&self.vendor, name, "conf").into_iter().map(FileName::Vendor));
+        let mut order = Vec::new();
+        if self.has_vendor_under(&file("conf")) {
+            order.push(FileName::Vendor(file("conf")));
+            let listed = reader.listed(&self.vendor, name, "conf");
+            order.extend(listed.into_iter().map(FileName::Vendor));
+        }
         for extension in ["conf", "local"] {
             order.push(FileName::Host(file(extension)));
             let listed = reader.listed(&self.directory, name, extension);
@@ -126,6 +162,16 @@ impl Tree {
             reader.read(&file, &mut Vec::new());
         }
         reader.merged
+    }
+
+    /// Whether the host's directory stands alone, as a copy of `/etc/fail2ban` does.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.directory.join("jail.conf").is_file()
+    }
+
+    /// Whether the vendor's file of a name counts too, before the host's.
+    pub(crate) fn has_vendor_under(&self, file: &Path) -> bool {
+        !self.is_complete() || !self.directory.join(file).is_file()
     }
 
     /// Names for which there is a file below `filter.d`, sorted.
@@ -146,14 +192,6 @@ impl Tree {
         names.dedup();
         names
     }
-}
-
-/// A file, relative to the root of its kind where it has one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum FileName {
-    Vendor(PathBuf),
-    Host(PathBuf),
-    Elsewhere(PathBuf),
 }
 
 struct Reader<'a> {
@@ -183,6 +221,8 @@ impl Reader<'_> {
             .flatten()
             .map(|entry| PathBuf::from(entry.file_name()))
             .filter(|name| name.extension().is_some_and(|found| found == extension))
+            // As a shell's `*` does.
+            .filter(|name| !name.as_os_str().as_encoded_bytes().starts_with(b"."))
             .collect();
         names.sort();
         names.into_iter().map(|name| directory.join(name)).collect()
@@ -220,7 +260,9 @@ impl Reader<'_> {
             _ => Layer::Conf,
         };
         for section in &parsed.sections {
-            self.merge(section, layer);
+            if section.name.as_str() != "INCLUDES" {
+                self.merged.add(section, layer);
+            }
         }
         self.include("after", &parsed.sections, name, chain);
         chain.pop();
@@ -235,14 +277,17 @@ impl Reader<'_> {
         from: &FileName,
         chain: &mut Vec<FileName>,
     ) {
-        let values = sections
-            .iter()
-            .filter(|section| section.name.as_str() == "INCLUDES")
-            .flat_map(|section| &section.entries)
-            .filter(|entry| entry.name == option);
-        for line in values.flat_map(|entry| entry.value.split(|c| c == '\n')) {
+        let value = match includes::value(sections, option) {
+            Ok(value) => value,
+            Err(diagnostic) => {
+                self.merged.broken = true;
+                self.diagnostics.push(*diagnostic);
+                return;
+            }
+        };
+        for line in value.split(|c| c == '\n') {
             let mut found = false;
-            for name in included(from, line.as_str()) {
+            for name in includes::files(self.tree, from, line.as_str()) {
                 // A loop: whoever is being read does not read itself again.
                 found |= chain.contains(&name) || self.read(&name, chain);
             }
@@ -254,33 +299,6 @@ impl Reader<'_> {
                         .help("its path is relative to this file; it is left out"),
                 );
             }
-        }
-    }
-
-    fn merge(&mut self, found: &IniSection, layer: Layer) {
-        let (name, condition) = match found.name.as_str().find('?') {
-            // `[Init?family=inet6]`: its keys stand beside those of `[Init]`.
-            Some(at) if at > 0 => (found.name.part(0..at), &found.name.as_str()[at..]),
-            _ => (found.name.clone(), ""),
-        };
-        if name.as_str() == "INCLUDES" {
-            return;
-        }
-        let section = if name.as_str() == "DEFAULT" {
-            &mut self.merged.defaults
-        } else {
-            let known = self.merged.sections.iter().position(|s| s.name.as_str() == name.as_str());
-            let index = known.unwrap_or_else(|| {
-                self.merged.sections.push(Section::default());
-                self.merged.sections.len() - 1
-            });
-            &mut self.merged.sections[index]
-        };
-        section.name = name;
-        section.broken |= found.broken;
-        for entry in &found.entries {
-            let setting = Setting { key: entry.key.clone(), value: entry.value.clone(), layer };
-            section.keys.entry(format!("{}{condition}", entry.name)).or_default().push(setting);
         }
     }
 
@@ -320,42 +338,4 @@ impl Reader<'_> {
         });
         SourceFile::new(path, text)
     }
-}
-
-/// The files that an include of `path` in `from` means, in reading order.
-fn included(from: &FileName, path: &str) -> Vec<FileName> {
-    let sibling = |name: &Path| name.with_extension("local");
-    let both = |make: fn(PathBuf) -> FileName, path: PathBuf| {
-        let local = sibling(&path);
-        if local == path { vec![make(path)] } else { vec![make(path), make(local)] }
-    };
-    let (FileName::Vendor(base) | FileName::Host(base) | FileName::Elsewhere(base)) = from;
-    let joined = base.parent().unwrap_or(Path::new("")).join(path);
-    match (from, normal(&joined)) {
-        // The host's file overrides the vendor's, here too.
-        (FileName::Vendor(_) | FileName::Host(_), Some(relative)) if joined.is_relative() => {
-            let mut all = vec![FileName::Vendor(relative.clone())];
-            all.extend(both(FileName::Host, relative));
-            all
-        }
-        (FileName::Host(_) | FileName::Vendor(_), None) => both(FileName::Host, joined),
-        _ => both(FileName::Elsewhere, joined),
-    }
-}
-
-/// The path without `.` and `..`, unless it leaves the directory it starts from.
-fn normal(path: &Path) -> Option<PathBuf> {
-    let mut out = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                if !out.pop() {
-                    return None;
-                }
-            }
-            other => out.push(other),
-        }
-    }
-    Some(out)
 }

@@ -1,94 +1,26 @@
-//! The options of a jail: which there are, and which have no effect here.
+//! The options of a jail: which there are, and what those do that work differently here.
 //!
-//! Input: a jail's section. Output: warnings for what works differently from
-//! Fail2Ban, each with its place; nothing is silently left out. Keys that nobody knows
-//! may be variables for `%(name)s`; one that nothing refers to is told.
+//! Input: a jail's section. Output: what works differently from Fail2Ban, each with its
+//! place and with what happens instead; nothing is silently left out. Keys that nobody
+//! knows may be variables for `%(name)s`; one that nothing refers to is told.
 
 use crate::config::diagnostic::{Checked, Diagnostic, Diagnostics, nearest};
-use crate::config::interpolate::{Scope, Values, is_referenced};
-use crate::config::jail::taken;
+use crate::config::interpolate::{Scope, is_referenced};
 use crate::config::layers::{Layer, Section};
+use crate::config::resolve::{self, taken};
 use crate::config::text::Text;
 
-/// Options of a jail that guard follows.
-const FOLLOWED: [&str; 18] = [
-    "enabled",
-    "backend",
+/// Keys that are no options of Fail2Ban's server but mean something to jails.
+const OTHERS: [&str; 8] = [
     "port",
     "protocol",
-    "filter",
-    "prefregex",
-    "failregex",
-    "ignoreregex",
-    "journalmatch",
-    "maxretry",
-    "findtime",
-    "bantime",
-    "ignoreip",
-    "ignoreself",
-    "usedns",
-    "action",
     "banaction",
     "banaction_allports",
-];
-
-/// Options that change nothing where guard reads the journal and bans by itself: what
-/// is kept for mails, how files are read, how commands are cached.
-const WITHOUT_MEANING: [&str; 11] = [
-    "maxmatches",
-    "datepattern",
-    "logtimezone",
-    "logencoding",
-    "logpath",
-    "skip_if_nologs",
-    "systemd_if_nologs",
-    "ignorecache",
-    "maxlines",
+    "blocktype",
+    "chain",
     "mode",
     "fail2ban_agent",
 ];
-
-/// Options that only matter with `bantime.increment`.
-const OF_INCREMENT: [&str; 6] = [
-    "bantime.factor",
-    "bantime.formula",
-    "bantime.multipliers",
-    "bantime.maxtime",
-    "bantime.rndtime",
-    "bantime.overalljails",
-];
-
-/// Options of a jail that a filter may refer to, as in Fail2Ban.
-pub(crate) const FOR_FILTERS: [&str; 17] = [
-    "enabled",
-    "backend",
-    "filter",
-    "maxretry",
-    "findtime",
-    "bantime",
-    "ignoreip",
-    "ignorecommand",
-    "logpath",
-    "logencoding",
-    "usedns",
-    "prefregex",
-    "failregex",
-    "ignoreregex",
-    "maxlines",
-    "datepattern",
-    "journalmatch",
-];
-
-/// Those of the keys that have a value.
-pub(crate) fn values(scope: &Scope<'_>, keys: &[&str], found: &mut Diagnostics) -> Values {
-    let mut values = Values::new();
-    for key in keys {
-        if let Some(value) = scope.value(key).and_then(|value| taken(value, found)) {
-            values.insert((*key).to_owned(), value);
-        }
-    }
-    values
-}
 
 /// `1`, `on`, `true` and `yes`; `0`, `off`, `false`, `no` and nothing.
 pub(crate) fn boolean(option: &str, value: &Text) -> Checked<bool> {
@@ -104,31 +36,41 @@ pub(crate) fn boolean(option: &str, value: &Text) -> Checked<bool> {
 
 /// Tells which options of a jail have no effect, or another one than in Fail2Ban.
 pub(crate) fn warn(scope: &Scope<'_>, section: &Section, found: &mut Diagnostics) {
-    let mut without_effect = |option: &str, instead: &str, harmless: &dyn Fn(&Text) -> bool| {
+    let mut tell = |option: &str, told: &dyn Fn(&Text) -> Option<Diagnostic>| {
         let value = scope.value(option).and_then(|value| taken(value, found));
-        if let Some(value) = value.filter(|value| !value.is_blank() && !harmless(value)) {
-            let what = format!("{option} = `{value}` has no effect yet");
-            found.push(Diagnostic::warning(what).at(&value).help(instead));
+        if let Some(value) = value.filter(|value| !value.is_blank()) {
+            found.extend(told(&value).map(|diagnostic| diagnostic.at(&value)));
         }
     };
-    let off = |value: &Text| matches!(boolean("", value), Ok(false));
-    let on = |value: &Text| matches!(boolean("", value), Ok(true));
-    without_effect("bantime.increment", "every ban lasts `bantime`", &off);
-    without_effect("ignorecommand", "the command is not run; use ignoreip", &|_| false);
-    without_effect("ignoreself", "this host's own addresses are never banned", &on);
-    without_effect("usedns", "host names in log lines are not resolved", &|value| {
-        value.as_str().eq_ignore_ascii_case("no")
+    let without_effect = |option: &str, value: &Text, instead: &str| {
+        Diagnostic::warning(format!("{option} = `{value}` has no effect")).help(instead)
+    };
+    tell("ignoreself", &|value| match boolean("ignoreself", value) {
+        Err(diagnostic) => Some(*diagnostic),
+        Ok(true) => None,
+        Ok(false) => {
+            let instead = "this host's own addresses are never banned";
+            Some(without_effect("ignoreself", value, instead))
+        }
     });
-    without_effect("chain", "bans cover what comes to this host", &|value| {
-        value.as_str().eq_ignore_ascii_case("input") || value.as_str().starts_with('<')
+    tell("chain", &|value| {
+        let input = value.as_str().eq_ignore_ascii_case("input");
+        let instead = "bans cover what comes to this host; see `scope` in guard.toml";
+        (!input && !value.as_str().starts_with('<'))
+            .then(|| without_effect("chain", value, instead))
     });
+    if let Some(key) = scope.key("maxmatches") {
+        found.push(
+            Diagnostic::note("maxmatches has no effect: log lines are not kept")
+                .at(key)
+                .help("the user names of failures are kept until they are too old to count"),
+        );
+    }
     unknown_keys(scope, section, found);
 }
 
 fn unknown_keys(scope: &Scope<'_>, section: &Section, found: &mut Diagnostics) {
-    let others = ["bantime.increment", "ignorecommand", "chain", "blocktype"];
-    let known =
-        || FOLLOWED.iter().chain(&WITHOUT_MEANING).chain(&OF_INCREMENT).chain(&others).copied();
+    let known = || resolve::OPTIONS.iter().chain(&OTHERS).copied();
     for (key, own) in
         [(section, true), (&scope.merged.defaults, false)].into_iter().flat_map(|(section, own)| {
             let last = |(key, all): (_, &'_ Vec<_>)| (key, all.last().cloned());

@@ -20,12 +20,24 @@ pub(crate) fn length(option: &str, value: &Text) -> Checked<Option<Span>> {
                 .help("write seconds, or numbers with units, such as 600, 10m, 1h 30m, 2d, 1w"),
         )
     })?;
+    Ok(span_of(seconds))
+}
+
+/// The length of time that a text means.
+///
+/// # Errors
+/// When it means none, or for ever.
+pub(crate) fn span(text: &str) -> Result<Span, String> {
+    span_of(seconds(text)?).ok_or_else(|| "it is less than nothing".to_owned())
+}
+
+fn span_of(seconds: f64) -> Option<Span> {
     if seconds < 0.0 {
-        return Ok(None);
+        return None;
     }
     #[expect(clippy::cast_possible_truncation, reason = "what is longer than an i64 saturates")]
     let micros = (seconds * 1e6).round() as i64;
-    Ok(Some(Span::from_micros(micros)))
+    Some(Span::from_micros(micros))
 }
 
 /// Seconds; never infinite or undefined.

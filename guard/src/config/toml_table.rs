@@ -13,6 +13,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::diagnostic::{Checked, Diagnostic, Diagnostics, nearest};
 use crate::config::text::SourceFile;
+use crate::config::time;
+use crate::core::time::Span;
 
 /// A table that is being read.
 pub(crate) struct Table<'a> {
@@ -123,6 +125,16 @@ impl<'a> Table<'a> {
                 Ok(number) if range.contains(&number) => *slot = number,
                 _ => return Err(value.wrong("is out of range").help(help).into()),
             }
+            Ok(())
+        });
+    }
+
+    /// Takes a length of time as jails write it, such as `"1d"`.
+    pub(crate) fn span(&mut self, key: &'static str, slot: &mut Span) {
+        self.take(key, |value| {
+            let help = "write a length of time in quotes, such as \"36h\" or \"1d\"";
+            let length = value.string().and_then(|text| time::span(text).ok());
+            *slot = length.ok_or_else(|| value.wrong("is no length of time").help(help))?;
             Ok(())
         });
     }

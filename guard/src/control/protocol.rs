@@ -6,7 +6,7 @@ use crate::core::addr::Prefix;
 use crate::core::effects::Outcome;
 use crate::core::enforced::{Capabilities, Coverage, Dropped};
 use crate::core::jail::JailName;
-use crate::core::reason::Reason;
+use crate::core::reason::{Allowed, Reason};
 use crate::core::time::{Span, Timestamp};
 
 /// One question or order.
@@ -17,6 +17,11 @@ pub enum Request {
     Status,
     /// Which bans are there?
     Bans,
+    /// How does this source stand in each jail?
+    Explain {
+        /// Whom.
+        source: Prefix,
+    },
     /// Ban these.
     #[serde(rename_all = "kebab-case")]
     Ban {
@@ -65,6 +70,8 @@ pub enum Response {
         /// Interfaces on which no ban is in force.
         uncovered: Vec<Coverage>,
     },
+    /// To [`Request::Explain`], for each started jail, in configuration order.
+    Explained(Vec<Standing>),
     /// To [`Request::Ban`] and [`Request::Unban`]: done, in the store and the kernel.
     Done(Outcome),
     /// Nothing was done, or less than asked: what, why, and what to do.
@@ -77,9 +84,44 @@ impl Response {
         match self {
             Self::Status(status) => status.jails.iter().any(|jail| !jail.not_enforced.is_empty()),
             Self::Bans { bans, .. } => bans.iter().any(|ban| !ban.enforced),
+            Self::Explained(all) => all.iter().any(|one| one.ban.is_some() && !one.enforced),
             Self::Done(_) | Self::Error(_) => false,
         }
     }
+}
+
+/// How a source stands in one jail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Standing {
+    /// The jail.
+    pub jail: JailName,
+    /// Failures within `find-time` that lead to a ban.
+    pub max_retry: u32,
+    /// The window in which failures count, in microseconds.
+    pub find_time: Span,
+    /// When it failed, in microseconds since the epoch; only what still counts.
+    pub failures: Vec<Timestamp>,
+    /// Its ban, if the agent holds one.
+    pub ban: Option<StandingBan>,
+    /// Whether the kernel holds a ban of this jail for it.
+    pub enforced: bool,
+    /// What the kernel dropped of it; `null` where that is not counted.
+    pub dropped: Option<Dropped>,
+    /// Why no log line can ban it, if that is so.
+    pub allowed: Option<Allowed>,
+}
+
+/// A ban as [`Standing`] tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StandingBan {
+    /// Since when, in microseconds since the epoch.
+    pub since: Timestamp,
+    /// Until when; `null` for ever.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// The agent and its jails.
@@ -102,6 +144,10 @@ pub struct Status {
     pub problems: Vec<String>,
     /// Journal entries that claimed to be of a daemon and were not.
     pub forged_entries: u64,
+    /// How often something that others changed in the kernel was put right, since the
+    /// agent started.
+    #[serde(default)]
+    pub put_right: u64,
 }
 
 /// One jail.
@@ -118,6 +164,9 @@ pub struct JailStatus {
     pub evicted: u64,
     /// What it reads from the journal.
     pub journal_matches: String,
+    /// The log files that it reads at present; absent if it reads none by its nature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<String>>,
     /// Bans made since the jail first started.
     pub total_banned: u64,
     /// Bans that the kernel holds, sorted.

@@ -2,20 +2,22 @@
 //!
 //! Input: connections. Output: requests handed to a handler, its answers sent back.
 //! Invariant: nobody but root and the group `guard` is heard, and no peer can hold more
-//! than its share: see [`Bounds`].
+//! than its share: see [`Bounds`]. When all places are taken, the connection that has
+//! kept one longest without a request gives way, so whoever asks at once is answered.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::timeout;
 
 use crate::control::protocol::{Request, Response};
@@ -23,7 +25,8 @@ use crate::control::protocol::{Request, Response};
 /// Bounds on what a peer can cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Connections at a time; further ones wait in the kernel's queue.
+    /// Connections at a time; a further one takes the place of the one that waits longest
+    /// with no request in hand.
     pub connections: usize,
     /// Bytes of one request: room for 100,000 IPv6 addresses.
     pub request_bytes: u64,
@@ -95,12 +98,10 @@ impl Server {
         F: Future<Output = Response> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        let places = Arc::new(Semaphore::new(self.bounds.connections));
         // Conversations end with this future.
         let mut conversations = JoinSet::new();
+        let mut places = Places::default();
         loop {
-            while conversations.try_join_next().is_some() {}
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -110,14 +111,25 @@ impl Server {
                     continue;
                 }
             };
+            if !self.may_speak(&stream) {
+                continue;
+            }
+            while conversations.try_join_next().is_some() {}
+            while conversations.len() >= self.bounds.connections {
+                places.give_up_one();
+                conversations.join_next().await;
+            }
             let (handler, bounds) = (Arc::clone(&handler), self.bounds);
-            let heard = self.may_speak(&stream);
-            conversations.spawn(async move {
-                if heard && let Err(error) = converse(stream, bounds, &*handler).await {
+            let busy = Arc::new(AtomicBool::new(false));
+            let flag = Arc::clone(&busy);
+            let handle = conversations.spawn(async move {
+                if let Err(error) = converse(stream, bounds, &*handler, &flag).await {
                     tracing::debug!(target: "fail2ban.transmitter", "peer lost: {error}");
                 }
-                drop(place);
             });
+            places.0.push_back(Place { handle, busy });
+            // What this peer has sent already is read before the next one is let in.
+            yield_now().await;
         }
     }
 
@@ -146,7 +158,34 @@ impl Drop for Server {
     }
 }
 
-async fn converse<H, F>(mut stream: UnixStream, bounds: Bounds, handler: &H) -> io::Result<()>
+/// Conversations, the oldest first.
+#[derive(Debug, Default)]
+struct Places(VecDeque<Place>);
+
+#[derive(Debug)]
+struct Place {
+    handle: AbortHandle,
+    /// Whether a whole request is in hand.
+    busy: Arc<AtomicBool>,
+}
+
+impl Places {
+    /// Ends the oldest conversation that has no request in hand, if there is one.
+    fn give_up_one(&mut self) {
+        self.0.retain(|place| !place.handle.is_finished());
+        let idle = self.0.iter().position(|place| !place.busy.load(Ordering::Relaxed));
+        if let Some(place) = idle.and_then(|index| self.0.remove(index)) {
+            place.handle.abort();
+        }
+    }
+}
+
+async fn converse<H, F>(
+    mut stream: UnixStream,
+    bounds: Bounds,
+    handler: &H,
+    busy: &AtomicBool,
+) -> io::Result<()>
 where
     H: Fn(Request) -> F,
     F: Future<Output = Response>,
@@ -161,6 +200,7 @@ where
             return Ok(());
         }
         let whole = line.ends_with(b"\n");
+        busy.store(true, Ordering::Relaxed);
         let response = match serde_json::from_slice(&line) {
             _ if !whole => Response::Error(format!(
                 "a request is one line of at most {} bytes",
@@ -171,6 +211,8 @@ where
         };
         let mut text = serde_json::to_vec(&response)?;
         text.push(b'\n');
+        // Whoever does not take the answer may lose it.
+        busy.store(false, Ordering::Relaxed);
         timeout(bounds.patience, writer.write_all(&text)).await??;
         if !whole {
             return Ok(());
@@ -212,3 +254,6 @@ fn in_group(user: u32, group: u32) -> io::Result<bool> {
             if id.parse() == Ok(group) && members.split(',').any(|member| member == name))
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,18 @@ impl Prefix {
         Ok(Self(net.trunc()))
     }
 
+    /// The prefix that an address is counted and banned with: IPv6 with its first `length`
+    /// bits, for whoever has one address of a network has the others too. IPv4, and what
+    /// is as wide already, stays as it is; so does everything when `length` is 128 or more.
+    pub fn counted_with(self, length: u8) -> Self {
+        match self.0 {
+            IpNet::V6(net) if length < net.prefix_len() => {
+                Self::new(IpAddr::V6(net.addr()), length).unwrap_or(self)
+            }
+            _ => self,
+        }
+    }
+
     /// The first address of the prefix; the address itself for a single one.
     pub fn address(&self) -> IpAddr {
         self.0.addr()
@@ -167,6 +179,22 @@ mod tests {
         {
             let error = text.parse::<Prefix>().expect_err(text);
             assert!(error.to_string().starts_with(&format!("`{text}` is not")));
+        }
+    }
+
+    #[test]
+    fn ipv6_is_counted_with_its_network() {
+        for (address, length, counted) in [
+            ("2001:db8::1", 64, "2001:db8::/64"),
+            ("2001:db8:0:1::1", 64, "2001:db8:0:1::/64"),
+            ("2001:db8:0:ff01::1", 56, "2001:db8:0:ff00::/56"),
+            ("2001:db8::1", 128, "2001:db8::1"),
+            ("2001:db8::1", 200, "2001:db8::1"),
+            ("2001:db8::/48", 64, "2001:db8::/48"),
+            ("::ffff:192.0.2.1", 64, "192.0.2.1"),
+            ("192.0.2.1", 24, "192.0.2.1"),
+        ] {
+            assert_eq!(prefix(address).counted_with(length), prefix(counted), "{address}");
         }
     }
 

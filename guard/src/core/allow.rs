@@ -62,6 +62,8 @@ pub struct Gate<'a> {
     pub global: &'a AllowList,
     /// The jail's own list.
     pub jail: &'a AllowList,
+    /// What the names and files in the jail's list stand for now.
+    pub elsewhere: &'a AllowList,
 }
 
 impl Gate<'_> {
@@ -92,7 +94,8 @@ impl Gate<'_> {
         if let Some(address) = self.host.gateways.iter().find(meets) {
             return Some(Allowed::Gateway { address: Prefix::host(*address) });
         }
-        let listed = self.jail.find(source).or_else(|| self.global.find(source));
+        let mut lists = [self.jail, self.elsewhere, self.global].into_iter();
+        let listed = lists.find_map(|list| list.find(source));
         listed.map(|entry| Allowed::Listed { entry })
     }
 }
@@ -131,7 +134,8 @@ mod tests {
         };
         let global: AllowList = [prefix("10.0.0.0/8")].into_iter().collect();
         let jail: AllowList = [prefix("203.0.113.7")].into_iter().collect();
-        let gate = Gate { host: &host, global: &global, jail: &jail };
+        let elsewhere: AllowList = [prefix("192.0.2.80")].into_iter().collect();
+        let gate = Gate { host: &host, global: &global, jail: &jail, elsewhere: &elsewhere };
         gate.clear(prefix(source)).err().map(|allowed| allowed.to_string())
     }
 
@@ -145,6 +149,7 @@ mod tests {
             ("2001:db8::2", "2001:db8::3"),
             ("10.255.255.255", "11.0.0.0"),
             ("203.0.113.7", "203.0.113.6"),
+            ("192.0.2.80", "192.0.2.81"),
             ("::ffff:127.0.0.9", "::ffff:128.0.0.9"),
         ] {
             assert!(gate_says(allowed).is_some(), "{allowed}");

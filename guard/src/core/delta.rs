@@ -24,6 +24,32 @@ pub struct Ban {
     pub reason: Reason,
 }
 
+/// How long a ban holds, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// When it begins.
+    pub since: Timestamp,
+    /// When it ends; `None` is never.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Terms {
+    /// The ban of a source in a jail on these terms.
+    pub fn of(self, jail: JailId, source: Prefix) -> Ban {
+        let Self { since, until, reason } = self;
+        Ban { jail, source, since, until, reason }
+    }
+}
+
+impl Ban {
+    /// Its terms.
+    pub fn terms(&self) -> Terms {
+        Terms { since: self.since, until: self.until, reason: self.reason }
+    }
+}
+
 /// One change to the ban set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delta {

@@ -1,7 +1,7 @@
 //! What the engine wants done, in the order in which it must be done.
 //!
 //! The daemon carries them out field by field from the top: **persist → enforce →
-//! report → wake**. If persisting fails, nothing after it happens until it succeeds.
+//! report → ask → wake**. If persisting fails, nothing after it happens until it succeeds.
 //! The position of a source is part of what is persisted, in the same transaction as
 //! what the entries before it led to, so no entry counts twice or not at all.
 
@@ -9,7 +9,9 @@ use crate::core::addr::Prefix;
 use crate::core::delta::{Ban, Delta};
 use crate::core::entry::Position;
 use crate::core::failure::Failure;
-use crate::core::jail::JailId;
+use crate::core::history::Past;
+use crate::core::jail::{AllowElsewhere, JailId};
+use crate::core::question::Question;
 use crate::core::reason::Allowed;
 use crate::core::time::Timestamp;
 
@@ -24,6 +26,9 @@ pub struct Effects {
     pub serial: u64,
     /// To be logged.
     pub report: Vec<Report>,
+    /// To be asked outside; the answers come back as
+    /// [`Input::Answer`](crate::core::input::Input::Answer).
+    pub ask: Vec<Question>,
     /// To be told to whoever asked; `None` when nobody did.
     pub outcome: Option<Outcome>,
     /// When the engine wants [`Input::Tick`](crate::core::input::Input::Tick).
@@ -34,7 +39,12 @@ pub struct Effects {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A failure counts from now on.
-    Count(Failure),
+    Count {
+        /// The failure.
+        failure: Failure,
+        /// As how many it counts.
+        weight: u32,
+    },
     /// The stored failures of this source in this jail that are older than this no
     /// longer count; `None` forgets all of them.
     Forget {
@@ -55,6 +65,47 @@ pub enum Change {
         jail: JailId,
         /// The source.
         source: Prefix,
+    },
+    /// What is remembered of a source's earlier bans in a jail, or that it is forgotten.
+    Remember {
+        /// The jail.
+        jail: JailId,
+        /// The source.
+        source: Prefix,
+        /// Its past.
+        past: Option<Past>,
+    },
+    /// A ban waits for the answer of the jail's `ignorecommand`.
+    Await(Ban),
+    /// It does not wait any more.
+    Decided {
+        /// The jail.
+        jail: JailId,
+        /// The source.
+        source: Prefix,
+    },
+    /// A failure waits until its client's name is resolved.
+    AwaitName {
+        /// The jail.
+        jail: JailId,
+        /// The name.
+        name: String,
+        /// When the daemon logged it.
+        time: Timestamp,
+        /// The user name that was tried.
+        user: Option<String>,
+    },
+    /// No failure of this name waits any more.
+    NameDecided {
+        /// The name.
+        name: String,
+    },
+    /// What a name or file in an `ignoreip` stands for now; nothing forgets it.
+    Listed {
+        /// The name or file.
+        place: AllowElsewhere,
+        /// The addresses.
+        entries: Option<Vec<Prefix>>,
     },
     /// Failures that were logged until then do not count, or do again.
     Pardon {
@@ -92,6 +143,13 @@ pub enum Report {
     },
     /// A ban began.
     Banned(Ban),
+    /// A new ban lasts longer than the jail's `bantime`, for its source came back.
+    Increased {
+        /// The ban.
+        ban: Ban,
+        /// How many bans of the source it makes.
+        count: u32,
+    },
     /// A ban ends later than it did.
     Prolonged(Ban),
     /// A ban was not made because there are as many as allowed (`limits.bans`).
@@ -131,6 +189,38 @@ pub enum Report {
         /// The address that was not banned.
         source: Prefix,
     },
+    /// A ban was made without the answer of the jail's `ignorecommand`.
+    Unanswered {
+        /// The jail.
+        jail: JailId,
+        /// Who is banned.
+        source: Prefix,
+        /// What went wrong.
+        why: String,
+    },
+    /// A client's name could not be resolved: nobody is counted.
+    Unresolved {
+        /// The jail.
+        jail: JailId,
+        /// The name.
+        name: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// A name or file in an `ignoreip` cannot be looked up; what it stood for stays.
+    ListTrouble {
+        /// The name or file.
+        place: AllowElsewhere,
+        /// What went wrong.
+        why: String,
+    },
+    /// A name or file in an `ignoreip` stands for these from now on.
+    ListChanged {
+        /// The name or file.
+        place: AllowElsewhere,
+        /// The addresses.
+        entries: Vec<Prefix>,
+    },
     /// An expression was given up on a line because it took too many steps.
     StepLimit {
         /// The jail.
@@ -149,4 +239,8 @@ pub struct Outcome {
     pub refused: Vec<(Prefix, Allowed)>,
     /// Banned already, or not banned at all.
     pub unchanged: Vec<Prefix>,
+    /// After an unban: sources that a ban of a prefix around them still cuts off, and
+    /// that prefix.
+    #[serde(default)]
+    pub still_banned: Vec<(Prefix, Prefix)>,
 }

@@ -37,6 +37,15 @@ pub struct Dropped {
     pub bytes: u64,
 }
 
+/// What others changed in the kernel since it was last looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Noticed {
+    /// What was put right at once, in words.
+    pub put_right: Vec<String>,
+    /// What takes the whole ban set to put right, in words.
+    pub broken: Option<String>,
+}
+
 /// How one interface is guarded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {

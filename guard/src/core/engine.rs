@@ -4,24 +4,35 @@
 //! in [`Effects::persist`] is enough to build an equal engine again with
 //! [`Engine::restore`]; everything an attacker can make grow is bounded by [`Limits`].
 
+mod asking;
+mod banning;
+pub mod explain;
+mod kept;
+mod lists;
 mod orders;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::core::addr::Prefix;
-use crate::core::allow::{AllowList, Cleared, Gate};
-use crate::core::delta::{Ban, Delta, JailPorts, Snapshot};
+use crate::core::allow::AllowList;
+use crate::core::delta::{Ban, JailPorts, Snapshot};
 use crate::core::effects::{Change, Effects, Report};
 use crate::core::entry::{Batch, Entry};
+use crate::core::escalation::weight;
 use crate::core::failure::{Attempt, Failure, Who};
 use crate::core::filter::Memory;
+use crate::core::history::{History, Past};
 use crate::core::host::HostAddresses;
 use crate::core::input::Input;
-use crate::core::jail::{Jail, JailId};
-use crate::core::ledger::{Entered, Ledger};
+use crate::core::jail::{AllowElsewhere, Jail, JailId, LogSource};
+use crate::core::ledger::Ledger;
 use crate::core::reason::{Allowed, Reason};
-use crate::core::time::Timestamp;
+use crate::core::time::{Span, Timestamp};
 use crate::core::window::{Counted, Windows};
+use asking::Asking;
+use banning::ended;
+use kept::Kept;
+use lists::Place;
 
 /// Bounds on what an attacker can make grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +43,19 @@ pub struct Limits {
     pub bans: usize,
     /// Connections that each jail's filter remembers.
     pub connections: usize,
+    /// Sources whose earlier bans are remembered, over all jails.
+    pub known_sources: usize,
+    /// For how long, beyond three times the length of their last ban.
+    pub history: Span,
+}
+
+/// What the engine must be given because it may not find it out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seed {
+    /// A random number that nobody else knows: `bantime.rndtime` comes from it.
+    pub secret: u64,
+    /// The agent's process id, for the lines about own bans.
+    pub process: u32,
 }
 
 /// One jail at work.
@@ -44,9 +68,26 @@ struct Cell {
     /// Whose failures until when do not count, because they were let in again since;
     /// `None` is everybody. Kept until the source was read that far.
     pardons: HashMap<Option<Prefix>, Timestamp>,
+    /// What the names and files of its allow-list stand for.
+    elsewhere: AllowList,
+    /// Answers of its `ignorecommand` that are kept.
+    answers: Kept<bool>,
 }
 
 impl Cell {
+    fn new(jail: Jail, limits: &Limits) -> Self {
+        let answers = jail.ignore_command.as_ref().and_then(|command| command.cache.as_ref());
+        Self {
+            memory: Memory::new(limits.connections),
+            windows: Windows::new(jail.find_time, jail.max_retry, limits.tracked_sources),
+            evicted: 0,
+            pardons: HashMap::new(),
+            elsewhere: AllowList::default(),
+            answers: Kept::new(answers.map_or(0, |cache| cache.max_count)),
+            jail,
+        }
+    }
+
     fn pardons(&self, failure: &Failure) -> bool {
         let covers = |whom| self.pardons.get(&whom).is_some_and(|&until| failure.time <= until);
         !self.pardons.is_empty() && (covers(Some(failure.source)) || covers(None))
@@ -61,8 +102,21 @@ pub struct Engine {
     host: HostAddresses,
     ledger: Ledger,
     limits: Limits,
+    seed: Seed,
     /// Bans that were not made because [`Limits::bans`] is reached.
     full: u64,
+    /// Earlier bans, if any jail asks for them.
+    history: Option<History>,
+    /// Jails that read guard's own bans.
+    followers: Vec<JailId>,
+    /// Bans of this input that they have not read yet.
+    own: VecDeque<Ban>,
+    /// What others were asked.
+    asking: Asking,
+    /// Names and files in the allow-lists.
+    places: Vec<Place>,
+    /// Before this nothing was written to a log file that is not read; of the last batch.
+    files_read: Timestamp,
 }
 
 /// What was stored, in the order in which it was stored, for the started jails.
@@ -70,8 +124,16 @@ pub struct Engine {
 pub struct Stored {
     /// Bans, ended ones included.
     pub bans: Vec<Ban>,
-    /// Failures that had not led to a ban.
-    pub failures: Vec<Failure>,
+    /// Failures that had not led to a ban, and as how many each counts.
+    pub failures: Vec<(Failure, u32)>,
+    /// What is remembered of earlier bans.
+    pub history: Vec<(JailId, Prefix, Past)>,
+    /// Bans that wait for an `ignorecommand`.
+    pub awaited: Vec<Ban>,
+    /// Failures whose client's name is not resolved yet: jail, name, time, user.
+    pub names: Vec<(JailId, String, Timestamp, Option<String>)>,
+    /// What names and files in allow-lists stood for.
+    pub lists: Vec<(AllowElsewhere, Vec<Prefix>)>,
     /// What filters remembered: jail, connection, state.
     pub correlations: Vec<(JailId, String, String)>,
     /// Whose failures until when do not count; `None` is everybody.
@@ -98,24 +160,35 @@ impl Engine {
         stored: Stored,
         now: Timestamp,
     ) -> (Self, Effects) {
-        let cells = jails
-            .into_iter()
-            .map(|jail| Cell {
-                memory: Memory::new(limits.connections),
-                windows: Windows::new(jail.find_time, jail.max_retry, limits.tracked_sources),
-                evicted: 0,
-                pardons: HashMap::new(),
-                jail,
-            })
-            .collect();
-        let mut engine = Self { cells, allow, host, ledger: Ledger::default(), limits, full: 0 };
+        let escalates = jails.iter().any(|jail| jail.escalation.is_some());
+        let follows = |jail: &Jail| jail.source == LogSource::OwnBans;
+        let followers = (0..).zip(&jails).filter(|(_, jail)| follows(jail));
+        let followers = followers.map(|(id, _)| JailId(id)).collect();
+        let cells = jails.into_iter().map(|jail| Cell::new(jail, &limits)).collect();
+        let mut engine = Self {
+            cells,
+            allow,
+            host,
+            ledger: Ledger::default(),
+            limits,
+            seed: Seed::default(),
+            full: 0,
+            history: escalates.then(|| History::new(limits.history, limits.known_sources)),
+            followers,
+            own: VecDeque::new(),
+            asking: Asking::default(),
+            places: Vec::new(),
+            files_read: Timestamp::default(),
+        };
         let mut effects = Effects::default();
+        engine.restore_lists(stored.lists, now, &mut effects);
+        engine.restore_history(stored.history, now, &mut effects);
         for ban in stored.bans {
             engine.restore_ban(ban, now, &mut effects);
         }
-        for failure in stored.failures {
+        for (failure, weight) in stored.failures {
             let windows = &mut engine.cells[failure.jail.index()].windows;
-            windows.restore(failure.source, failure.time);
+            windows.restore(failure.source, failure.time, weight);
         }
         for (jail, key, state) in stored.correlations {
             // What cannot be read any more is as good as forgotten.
@@ -124,6 +197,8 @@ impl Engine {
         for (jail, source, until) in stored.pardons {
             engine.cells[jail.index()].pardons.insert(source, until);
         }
+        engine.restore_questions(stored.awaited, stored.names, now, &mut effects);
+        engine.feed(now, &mut effects);
         let effects = engine.finish(effects);
         (engine, effects)
     }
@@ -133,6 +208,7 @@ impl Engine {
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Effects {
         let mut effects = Effects::default();
         self.expire(now, &mut effects);
+        self.hear_no_more(now, &mut effects);
         match input {
             Input::Entries(batch) => self.read(now, batch, &mut effects),
             Input::Manual(manual) => {
@@ -140,9 +216,17 @@ impl Engine {
                 effects.outcome = Some(outcome);
             }
             Input::HostAddresses(host) => self.follow(host, &mut effects),
+            Input::Answer(answer) => self.hear(now, answer, &mut effects),
             Input::Tick => {}
         }
+        self.look_up(now, &mut effects);
+        self.feed(now, &mut effects);
         self.finish(effects)
+    }
+
+    /// Gives the engine what it must not find out by itself; once, before it is used.
+    pub fn seed(&mut self, seed: Seed) {
+        self.seed = seed;
     }
 
     /// The ban set as it is now.
@@ -189,7 +273,10 @@ impl Engine {
 
     /// When the engine wants [`Input::Tick`] next.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.ledger.next_end()
+        [self.ledger.next_end(), self.asking.next_deadline(), self.next_look()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn finish(&self, mut effects: Effects) -> Effects {
@@ -198,40 +285,29 @@ impl Engine {
         effects
     }
 
-    fn restore_ban(&mut self, ban: Ban, now: Timestamp, effects: &mut Effects) {
-        let Ban { jail, source, since, until, reason } = ban;
-        let ended = until.is_some_and(|until| until <= now);
-        let gate = self.gate(jail);
-        let cleared = match reason {
-            Reason::Manual { forced: true } => Some(gate.force(source)),
-            _ => gate.clear(source).ok(),
-        };
-        match cleared {
-            Some(cleared) if !ended && source.is_host() => {
-                if let Entered::New(ban) = self.ledger.ban(jail, cleared, since, until, reason) {
-                    effects.report.push(Report::Restored(ban));
-                }
-            }
-            _ => {
-                effects.persist.push(Change::Unban { jail, source });
-                effects.report.push(Report::Unbanned { jail, source });
-            }
-        }
-    }
-
     fn expire(&mut self, now: Timestamp, effects: &mut Effects) {
         while let Some((jail, source)) = self.ledger.expire_one(now) {
             ended(jail, source, effects);
         }
+        self.expire_history(now, effects);
     }
 
     fn read(&mut self, now: Timestamp, batch: Batch, effects: &mut Effects) {
+        let from_file = batch.position.is_of_file();
+        if from_file {
+            self.files_read = batch.position.time;
+        }
         for entry in &batch.entries {
             for &jail in &entry.jails {
                 self.look(now, jail, entry, effects);
             }
+            self.feed(now, effects);
         }
         for (jail, cell) in (0..).map(JailId).zip(&mut self.cells) {
+            // Another source may be further behind.
+            if cell.jail.reads_files().is_some_and(|reads_files| reads_files != from_file) {
+                continue;
+            }
             let horizon = batch.position.time - cell.jail.find_time;
             while let Some(source) = cell.windows.expire_one(horizon) {
                 effects.persist.push(Change::Forget { jail, source, before: None });
@@ -254,15 +330,24 @@ impl Engine {
         if let Some(expression) = finding.step_limit {
             effects.report.push(Report::StepLimit { jail, expression });
         }
-        if let Some(Attempt { who: Who::Address(source), time, user }) = finding.failure {
-            self.count(now, Failure { jail, source, time, user }, effects);
+        let Some(Attempt { who, time, user }) = finding.failure else { return };
+        match who {
+            Who::Address(source) => {
+                self.count(now, Failure { jail, source, time, user }, effects);
+            }
+            Who::Name(name) => self.count_named(now, jail, &name, time, user, effects),
+            Who::Id(_) => {}
         }
     }
 
     fn count(&mut self, now: Timestamp, failure: Failure, effects: &mut Effects) {
         let (jail, source) = (failure.jail, failure.source);
-        if !source.is_host() {
-            effects.report.push(Report::Ignored { failure, allowed: Allowed::Wide });
+        let counting = &self.cells[jail.index()].jail;
+        // A file that is seen for the first time may hold years; what the window would
+        // forget at once was no matter when it was logged, or was counted then.
+        if counting.reads_files() == Some(true)
+            && failure.time < self.files_read - counting.find_time
+        {
             return;
         }
         let cleared = match self.gate(jail).clear(source) {
@@ -272,13 +357,20 @@ impl Engine {
                 return;
             }
         };
+        let past = self.history.as_ref().and_then(|history| history.find(jail, source));
         let cell = &mut self.cells[jail.index()];
         if cell.pardons(&failure) {
             effects.report.push(Report::Ignored { failure, allowed: Allowed::Pardoned });
             return;
         }
-        let counted = cell.windows.count(source, failure.time);
-        effects.persist.push(Change::Count(failure.clone()));
+        let weight = match past {
+            Some(past) if cell.jail.escalation.is_some() && failure.time > past.since => {
+                weight(past.count, cell.jail.max_retry)
+            }
+            _ => 1,
+        };
+        let counted = cell.windows.count(source, failure.time, weight);
+        effects.persist.push(Change::Count { failure: failure.clone(), weight });
         effects.report.push(Report::Found(failure));
         match counted {
             Counted::Below { fell_out } => {
@@ -293,84 +385,12 @@ impl Engine {
             }
             Counted::Reached { count, first, last } => {
                 effects.persist.push(Change::Forget { jail, source, before: None });
-                let until = cell.jail.ban_time.map(|span| last + span);
-                // Read late: had guard seen it in time, the ban would be over by now.
-                if until.is_none_or(|until| until > now) {
-                    let reason = Reason::Failures { count, within: last - first };
-                    self.ban(jail, cleared, last, until, reason, effects);
-                }
+                let reason = Reason::Failures { count, within: last - first };
+                self.accuse(now, jail, cleared, last, reason, effects);
             }
         }
     }
-
-    /// Enters a ban.
-    fn ban(
-        &mut self,
-        jail: JailId,
-        cleared: Cleared,
-        since: Timestamp,
-        until: Option<Timestamp>,
-        reason: Reason,
-        effects: &mut Effects,
-    ) -> Wish {
-        let source = cleared.source();
-        if self.ledger.len() >= self.limits.bans && self.ledger.find(jail, source).is_none() {
-            self.full += 1;
-            effects.report.push(Report::Full { jail, source });
-            return Wish::NoRoom;
-        }
-        let (ban, change, report) = match self.ledger.ban(jail, cleared, since, until, reason) {
-            Entered::New(ban) => (ban, Change::Ban(ban), Report::Banned(ban)),
-            Entered::Prolonged(ban) => (ban, Change::Prolong(ban), Report::Prolonged(ban)),
-            Entered::Unchanged => {
-                effects.report.push(Report::AlreadyBanned { jail, source });
-                return Wish::AlreadySo;
-            }
-        };
-        effects.persist.push(change);
-        effects.enforce.push(Delta::Ban(ban));
-        effects.report.push(report);
-        Wish::Granted
-    }
-
-    /// Takes note of the host's addresses and lifts bans that they forbid.
-    fn follow(&mut self, host: HostAddresses, effects: &mut Effects) {
-        if self.host == host {
-            return;
-        }
-        self.host = host;
-        let forbidden: Vec<(JailId, Prefix)> = self
-            .ledger
-            .iter()
-            .filter(|ban| !matches!(ban.reason, Reason::Manual { forced: true }))
-            .filter(|ban| self.gate(ban.jail).clear(ban.source).is_err())
-            .map(|ban| (ban.jail, ban.source))
-            .collect();
-        for (jail, source) in forbidden {
-            self.ledger.unban(jail, source);
-            ended(jail, source, effects);
-        }
-    }
-
-    fn gate(&self, jail: JailId) -> Gate<'_> {
-        let jail = &self.cells[jail.index()].jail.allow;
-        Gate { host: &self.host, global: &self.allow, jail }
-    }
 }
 
-/// What came of the wish to ban somebody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
-    /// The ban is new or lasts longer than before.
-    Granted,
-    /// There was one that lasts as long.
-    AlreadySo,
-    /// There are as many bans as there may be.
-    NoRoom,
-}
-
-fn ended(jail: JailId, source: Prefix, effects: &mut Effects) {
-    effects.persist.push(Change::Unban { jail, source });
-    effects.enforce.push(Delta::Unban { jail, source });
-    effects.report.push(Report::Unbanned { jail, source });
-}
+#[cfg(test)]
+mod tests;

@@ -83,8 +83,16 @@ pub struct Position {
     pub source: String,
     /// Where in it.
     pub place: String,
-    /// The wall-clock time of the last entry before it.
+    /// Of the journal: the wall-clock time of the last entry before it. Of a file: a
+    /// time before which nothing was written to any file that is not dealt with here.
     pub time: Timestamp,
+}
+
+impl Position {
+    /// Whether the source is a log file.
+    pub fn is_of_file(&self) -> bool {
+        self.source.starts_with("file:")
+    }
 }
 
 /// Entries that a source read in one go, and the position after the last of them.

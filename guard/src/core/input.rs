@@ -4,6 +4,7 @@ use crate::core::addr::Prefix;
 use crate::core::entry::Batch;
 use crate::core::host::HostAddresses;
 use crate::core::jail::JailId;
+use crate::core::question::Answer;
 use crate::core::time::Span;
 
 /// One thing that happened.
@@ -15,6 +16,8 @@ pub enum Input {
     Manual(Manual),
     /// The host's own addresses or gateways are these now.
     HostAddresses(HostAddresses),
+    /// Somebody outside answered a [`Question`](crate::core::question::Question).
+    Answer(Answer),
     /// The time came that the last effects asked to be woken at.
     Tick,
 }

@@ -177,12 +177,31 @@ pub enum AllowElsewhere {
     File(std::path::PathBuf),
 }
 
+/// As `ignoreip` writes it.
+impl fmt::Display for AllowElsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
 impl Jail {
     /// Which journal entries it reads, if it reads the journal.
     pub fn journal_match(&self) -> Option<&JournalMatch> {
         match &self.source {
             LogSource::Journal(matches) => Some(matches),
             LogSource::Files(_) | LogSource::OwnBans => None,
+        }
+    }
+
+    /// Whether it reads log files, or the journal; `None` if neither.
+    pub fn reads_files(&self) -> Option<bool> {
+        match &self.source {
+            LogSource::Journal(_) => Some(false),
+            LogSource::Files(_) => Some(true),
+            LogSource::OwnBans => None,
         }
     }
 }

@@ -7,9 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::core::addr::Prefix;
 use crate::core::allow::Cleared;
-use crate::core::delta::Ban;
+use crate::core::delta::{Ban, Terms};
 use crate::core::jail::JailId;
-use crate::core::reason::Reason;
 use crate::core::time::Timestamp;
 
 /// All bans in force.
@@ -18,13 +17,6 @@ pub struct Ledger {
     bans: HashMap<(JailId, Prefix), Terms>,
     by_end: BTreeSet<(Timestamp, JailId, Prefix)>,
     serial: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Terms {
-    since: Timestamp,
-    until: Option<Timestamp>,
-    reason: Reason,
 }
 
 /// What came of a wish to ban.
@@ -40,20 +32,14 @@ pub enum Entered {
 
 impl Ledger {
     /// Bans a cleared source in a jail; a ban that is there is only ever prolonged.
-    pub fn ban(
-        &mut self,
-        jail: JailId,
-        cleared: Cleared,
-        since: Timestamp,
-        until: Option<Timestamp>,
-        reason: Reason,
-    ) -> Entered {
+    pub fn ban(&mut self, jail: JailId, cleared: Cleared, terms: Terms) -> Entered {
         let source = cleared.source();
+        let until = terms.until;
         let present = self.bans.get(&(jail, source)).copied();
         let terms = match present {
             Some(present) if !ends_later(until, present.until) => return Entered::Unchanged,
-            Some(present) => Terms { since: present.since, until, reason },
-            None => Terms { since, until, reason },
+            Some(present) => Terms { since: present.since, ..terms },
+            None => terms,
         };
         if let Some(end) = present.and_then(|present| present.until) {
             self.by_end.remove(&(end, jail, source));
@@ -97,6 +83,13 @@ impl Ledger {
         self.bans.get(&(jail, source)).map(|terms| terms.of(jail, source))
     }
 
+    /// The longest banned prefix of a jail around a source that is wider than it.
+    pub fn around(&self, jail: JailId, source: Prefix) -> Option<Prefix> {
+        let wider = (0..source.length()).rev();
+        let mut around = wider.filter_map(|length| Prefix::new(source.address(), length).ok());
+        around.find(|prefix| self.bans.contains_key(&(jail, *prefix)))
+    }
+
     /// Every ban, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = Ban> {
         self.bans.iter().map(|(&(jail, source), terms)| terms.of(jail, source))
@@ -115,12 +108,6 @@ impl Ledger {
     /// Number of the last change.
     pub fn serial(&self) -> u64 {
         self.serial
-    }
-}
-
-impl Terms {
-    fn of(self, jail: JailId, source: Prefix) -> Ban {
-        Ban { jail, source, since: self.since, until: self.until, reason: self.reason }
     }
 }
 

@@ -10,18 +10,22 @@
 
 pub mod addr;
 pub mod allow;
+pub mod date;
 pub mod delta;
 pub mod effects;
 pub mod enforced;
 pub mod engine;
 pub mod entry;
+pub mod escalation;
 pub mod failure;
 pub mod filter;
+pub mod history;
 pub mod host;
 pub mod input;
 pub mod jail;
 pub mod ledger;
 pub mod ports;
+pub mod question;
 pub mod reason;
 pub mod time;
 pub mod window;

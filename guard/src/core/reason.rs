@@ -56,10 +56,10 @@ pub enum Allowed {
     },
     /// There are as many bans as `limits.bans` allows.
     NoRoom,
-    /// More than one address, which no enforcer can ban yet.
-    Wide,
     /// It was let in again (`guardctl unban`) after it failed.
     Pardoned,
+    /// The jail's `ignorecommand` says so.
+    Command,
     /// Listed in `ignoreip` of the jail, or in `allow` of `guard.toml`.
     Listed {
         /// The entry of the list.
@@ -74,8 +74,8 @@ impl fmt::Display for Allowed {
             Self::Own { address } => write!(f, "{address} is this host's own address"),
             Self::Gateway { address } => write!(f, "{address} is this host's gateway"),
             Self::NoRoom => f.write_str("there are as many bans as limits.bans allows"),
-            Self::Wide => f.write_str("only single addresses can be banned so far"),
             Self::Pardoned => f.write_str("it was let in again since"),
+            Self::Command => f.write_str("the jail's ignorecommand says so"),
             Self::Listed { entry } => {
                 write!(f, "{entry} is on an allow-list (ignoreip, or allow in guard.toml)")
             }

@@ -1,7 +1,8 @@
 //! Counting failures: a true sliding window for each source of one jail.
 //!
 //! Input: failures in any order. Output: whether the window holds enough of them.
-//! Invariants: a source holds at most `max_retry` times; at most `capacity` sources
+//! A failure may weigh more than one. Invariants: a source holds at most `max_retry`
+//! times; at most `capacity` sources
 //! are tracked, and when one too many comes, the one whose newest failure is oldest
 //! goes, since it is the next to fall out of its window.
 
@@ -14,11 +15,18 @@ use crate::core::time::{Span, Timestamp};
 #[derive(Clone, Debug)]
 pub struct Windows {
     find_time: Span,
-    max_retry: usize,
+    max_retry: u32,
     capacity: usize,
-    sources: HashMap<Prefix, Vec<Timestamp>>,
+    sources: HashMap<Prefix, Vec<Weighed>>,
     /// Newest failure of each source, oldest first.
     by_newest: BTreeSet<(Timestamp, Prefix)>,
+}
+
+/// One failure: when, and as how many it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Weighed {
+    time: Timestamp,
+    weight: u32,
 }
 
 /// What came of one failure.
@@ -31,7 +39,7 @@ pub enum Counted {
     },
     /// Enough within the window; the source is no longer tracked.
     Reached {
-        /// How many there were: `max_retry`.
+        /// How many there were; fewer than `max_retry` if some weighed more than one.
         count: u32,
         /// The first of them.
         first: Timestamp,
@@ -46,26 +54,28 @@ impl Windows {
     pub fn new(find_time: Span, max_retry: u32, capacity: usize) -> Self {
         Self {
             find_time,
-            max_retry: usize::try_from(max_retry.max(1)).unwrap_or(usize::MAX),
+            max_retry: max_retry.max(1),
             capacity: capacity.max(1),
             sources: HashMap::new(),
             by_newest: BTreeSet::new(),
         }
     }
 
-    /// Counts one failure. A failure exactly `find_time` before the newest counts.
-    pub fn count(&mut self, source: Prefix, time: Timestamp) -> Counted {
-        let times = self.sources.entry(source).or_default();
-        if let Some(newest) = times.last() {
-            self.by_newest.remove(&(*newest, source));
+    /// Counts one failure as `weight` of them. A failure exactly `find_time` before the
+    /// newest counts.
+    pub fn count(&mut self, source: Prefix, time: Timestamp, weight: u32) -> Counted {
+        let failures = self.sources.entry(source).or_default();
+        if let Some(newest) = failures.last() {
+            self.by_newest.remove(&(newest.time, source));
         }
-        times.insert(times.partition_point(|&t| t <= time), time);
-        if let Some(&newest) = times.last() {
+        failures.insert(failures.partition_point(|f| f.time <= time), Weighed { time, weight });
+        if let Some(&Weighed { time: newest, .. }) = failures.last() {
             let horizon = newest - self.find_time;
-            let old = times.partition_point(|&t| t < horizon);
-            times.drain(..old);
-            if let (true, Some(&first)) = (times.len() >= self.max_retry, times.first()) {
-                let count = u32::try_from(times.len()).unwrap_or(u32::MAX);
+            let old = failures.partition_point(|f| f.time < horizon);
+            failures.drain(..old);
+            if let (true, Some(first)) = (sum(failures) >= self.max_retry, failures.first()) {
+                let count = u32::try_from(failures.len()).unwrap_or(u32::MAX);
+                let first = first.time;
                 self.sources.remove(&source);
                 return Counted::Reached { count, first, last: newest };
             }
@@ -77,18 +87,21 @@ impl Windows {
 
     /// Takes back a failure that was counted before. It never reaches `max_retry`, not
     /// even when that was lowered since: then the next failure does.
-    pub fn restore(&mut self, source: Prefix, time: Timestamp) {
+    pub fn restore(&mut self, source: Prefix, time: Timestamp, weight: u32) {
         if self.max_retry == 1 {
             return;
         }
-        let times = self.sources.entry(source).or_default();
-        if let Some(newest) = times.last() {
-            self.by_newest.remove(&(*newest, source));
+        let failures = self.sources.entry(source).or_default();
+        if let Some(newest) = failures.last() {
+            self.by_newest.remove(&(newest.time, source));
         }
-        times.insert(times.partition_point(|&t| t <= time), time);
-        times.drain(..times.len().saturating_sub(self.max_retry - 1));
-        if let Some(newest) = times.last() {
-            self.by_newest.insert((*newest, source));
+        let weight = weight.min(self.max_retry - 1);
+        failures.insert(failures.partition_point(|f| f.time <= time), Weighed { time, weight });
+        while sum(failures) >= self.max_retry {
+            failures.remove(0);
+        }
+        if let Some(newest) = failures.last() {
+            self.by_newest.insert((newest.time, source));
         }
     }
 
@@ -105,9 +118,9 @@ impl Windows {
 
     /// Forgets a source; whether it was tracked.
     pub fn forget(&mut self, source: &Prefix) -> bool {
-        let Some(times) = self.sources.remove(source) else { return false };
-        if let Some(newest) = times.last() {
-            self.by_newest.remove(&(*newest, *source));
+        let Some(failures) = self.sources.remove(source) else { return false };
+        if let Some(newest) = failures.last() {
+            self.by_newest.remove(&(newest.time, *source));
         }
         true
     }
@@ -120,6 +133,11 @@ impl Windows {
         }
         self.forget(&source);
         Some(source)
+    }
+
+    /// When a source failed, oldest first.
+    pub fn times(&self, source: &Prefix) -> impl Iterator<Item = Timestamp> {
+        self.sources.get(source).into_iter().flatten().map(|weighed| weighed.time)
     }
 
     /// Sources with a failure at or after `horizon`.
@@ -137,6 +155,10 @@ impl Windows {
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }
+}
+
+fn sum(failures: &[Weighed]) -> u32 {
+    failures.iter().fold(0, |sum, failure| sum.saturating_add(failure.weight))
 }
 
 #[cfg(test)]
@@ -161,29 +183,43 @@ mod tests {
         let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
         for i in 0..50 {
             let fell_out = (i >= 4).then(|| at(i * 160 - 600));
-            assert_eq!(windows.count(source(1), at(i * 160)), Counted::Below { fell_out });
+            assert_eq!(windows.count(source(1), at(i * 160), 1), Counted::Below { fell_out });
         }
         // One every 150 s: the fifth lies exactly 600 s after the first.
         let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
         for i in 0..4 {
             let below = Counted::Below { fell_out: None };
-            assert_eq!(windows.count(source(1), at(i * 150)), below);
+            assert_eq!(windows.count(source(1), at(i * 150), 1), below);
         }
         let reached = Counted::Reached { count: 5, first: at(0), last: at(600) };
-        assert_eq!(windows.count(source(1), at(600)), reached);
+        assert_eq!(windows.count(source(1), at(600), 1), reached);
         let below = Counted::Below { fell_out: None };
-        assert_eq!(windows.count(source(1), at(601)), below, "counting begins anew");
+        assert_eq!(windows.count(source(1), at(601), 1), below, "counting begins anew");
     }
 
     #[test]
     fn the_source_that_failed_longest_ago_goes_first() {
         let mut windows = Windows::new(Span::from_seconds(600), 3, 2);
         for (n, time) in [(1, 10), (2, 20), (1, 30), (3, 40)] {
-            windows.count(source(n), at(time));
+            windows.count(source(n), at(time), 1);
         }
         assert_eq!(windows.evict(), Some(source(2)));
         assert_eq!(windows.evict(), None);
         assert_eq!(windows.failing_since(at(31)), 1);
+    }
+
+    #[test]
+    fn a_failure_that_weighs_more_is_as_good_as_several() {
+        let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
+        let below = Counted::Below { fell_out: None };
+        assert_eq!(windows.count(source(1), at(0), 2), below);
+        assert_eq!(windows.count(source(2), at(0), 1), below);
+        assert_eq!(windows.count(source(1), at(1), 2), below);
+        let reached = Counted::Reached { count: 3, first: at(0), last: at(2) };
+        assert_eq!(windows.count(source(1), at(2), 2), reached);
+        windows.restore(source(2), at(3), 9);
+        let reached = Counted::Reached { count: 2, first: at(3), last: at(4) };
+        assert_eq!(windows.count(source(2), at(4), 1), reached, "not by being restored");
     }
 
     /// The rule in its plainest form: all failures ever, none forgotten by bookkeeping.
@@ -209,7 +245,7 @@ mod tests {
             for (n, time) in failures {
                 let expected = naive(
                     model.entry(n).or_default(), time, find_time, max_retry as usize);
-                let counted = windows.count(source(n), at(time));
+                let counted = windows.count(source(n), at(time), 1);
                 prop_assert_eq!(matches!(counted, Counted::Reached { .. }), expected);
                 prop_assert_eq!(windows.sources.len(), windows.by_newest.len());
             }

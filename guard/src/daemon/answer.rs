@@ -3,19 +3,20 @@
 //! Only what the kernel holds is called banned.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::control::protocol::{BanRow, BanTime, JailStatus, Request, Response, Status};
+use crate::control::protocol::{
+    BanRow, BanTime, JailStatus, Request, Response, Standing, StandingBan, Status,
+};
 use crate::core::addr::Prefix;
 use crate::core::delta::Ban;
 use crate::core::enforced::Held;
 use crate::core::engine::{Engine, JailFigures};
 use crate::core::input::Manual;
-use crate::core::jail::JailName;
+use crate::core::jail::{JailName, LogSource};
 use crate::daemon::enforcing::Picture;
 use crate::daemon::perform::{Performer, Total};
-use crate::source::journal::Counters;
+use crate::daemon::sources::Counters;
 
 /// Facts about the agent that neither engine nor enforcer know.
 #[derive(Clone, Debug, Default)]
@@ -24,14 +25,15 @@ pub struct Background {
     pub backend_reason: String,
     /// Problems of the configuration, in words.
     pub problems: Vec<String>,
-    /// What happened in the journal.
-    pub journal: Arc<Counters>,
+    /// What happened in the sources.
+    pub sources: Counters,
 }
 
 /// What of a jail goes into its status, but for the kernel's half.
 struct Known {
     name: JailName,
     journal_matches: String,
+    files: Option<Vec<String>>,
     figures: JailFigures,
     total: Total,
 }
@@ -45,17 +47,22 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
         .map(|(id, jail)| Known {
             name: jail.name.clone(),
             journal_matches: jail.journal_match().map(ToString::to_string).unwrap_or_default(),
+            files: matches!(jail.source, LogSource::Files(_)).then(|| {
+                let files = performer.background.sources.files.files_of(id);
+                files.iter().map(|path| path.display().to_string()).collect()
+            }),
             figures: performer.engine.figures(id, now),
             total: performer.totals[id.index()],
         })
         .collect();
     let mut problems = performer.background.problems.clone();
     problems.extend(performer.store_problem.clone());
+    problems.extend(performer.engine.troubles());
     let full = performer.engine.refused_for_space();
     if full > 0 {
         problems.push(format!("{full} bans were not made: limits.bans is reached"));
     }
-    let counters = &performer.background.journal;
+    let Counters { journal: counters, files } = &performer.background.sources;
     let unreadable = counters.unreadable.load(Ordering::Relaxed);
     if unreadable > 0 {
         problems.push(format!("{unreadable} journal entries could not be read"));
@@ -67,8 +74,18 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
              been missed"
         ));
     }
+    let lost = files.lost.load(Ordering::Relaxed);
+    if lost > 0 {
+        problems.push(format!(
+            "a log file that was read in part was gone ({lost} times): lines may have been missed"
+        ));
+    }
+    let too_many = files.too_many.load(Ordering::Relaxed);
+    if too_many > 0 {
+        problems.push(format!("{too_many} log files are not read: there are too many"));
+    }
     let backend_reason = performer.background.backend_reason.clone();
-    let forged_entries = performer.background.journal.forged.load(Ordering::Relaxed);
+    let forged_entries = counters.forged.load(Ordering::Relaxed);
     let wanted = wanted(performer);
     move |picture: &Picture| {
         let held = held_by_jail(picture);
@@ -84,6 +101,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
             interfaces: picture.coverage.clone(),
             problems,
             forged_entries,
+            put_right: picture.put_right,
         }))
     }
 }
@@ -119,6 +137,48 @@ pub fn bans(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send +
     }
 }
 
+/// Makes the answer to [`Request::Explain`], once the kernel was looked at.
+pub fn explain(
+    performer: &Performer,
+    source: Prefix,
+) -> impl FnOnce(&Picture) -> Response + Send + use<> {
+    let now = (performer.now)().wall;
+    let jails: Vec<Standing> = performer
+        .engine
+        .jails()
+        .map(|(id, jail)| {
+            let known = performer.engine.standing(id, source, now);
+            let ban = known.ban.map(|ban| StandingBan {
+                since: ban.since,
+                until: ban.until,
+                reason: ban.reason,
+            });
+            Standing {
+                jail: jail.name.clone(),
+                max_retry: jail.max_retry,
+                find_time: jail.find_time,
+                failures: known.failures,
+                ban,
+                enforced: false,
+                dropped: None,
+                allowed: known.allowed,
+            }
+        })
+        .collect();
+    move |picture: &Picture| {
+        let held = match &picture.held {
+            Ok(held) => held,
+            Err(error) => return Response::Error(error.clone()),
+        };
+        let in_kernel = |standing: Standing| {
+            let found = held.iter().find(|h| h.jail == standing.jail && h.source == source);
+            let dropped = found.and_then(|held| held.dropped);
+            Standing { enforced: found.is_some(), dropped, ..standing }
+        };
+        Response::Explained(jails.into_iter().map(in_kernel).collect())
+    }
+}
+
 /// The engine's form of a ban or unban that was asked for.
 ///
 /// # Errors
@@ -140,7 +200,7 @@ pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
         Request::Unban { jail, sources } => {
             Ok(Manual::Unban { jail: jail.as_ref().map(find).transpose()?, sources })
         }
-        Request::Status | Request::Bans => Err("not an order".to_owned()),
+        Request::Status | Request::Bans | Request::Explain { .. } => Err("not an order".to_owned()),
     }
 }
 
@@ -178,6 +238,7 @@ fn jail_status(
         total_failed: known.total.failures,
         evicted: known.figures.evicted,
         journal_matches: known.journal_matches,
+        files: known.files,
         total_banned: known.total.bans,
         banned,
         not_enforced,

@@ -12,14 +12,14 @@ use tokio::sync::mpsc::WeakUnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::control::protocol::Response;
-use crate::core::delta::{Delta, Snapshot};
+use crate::core::delta::{Ban, Delta, Snapshot};
 use crate::core::effects::Report;
 use crate::core::enforced::{Capabilities, Coverage, Held};
 use crate::core::host::Host;
 use crate::core::jail::JailName;
 use crate::daemon::perform::Command;
 use crate::daemon::report;
-use crate::enforce::{Enforcer, Moment};
+use crate::enforce::{EnforceError, Enforcer, Moment};
 
 /// One thing for the enforcer to do.
 pub enum Job {
@@ -69,10 +69,17 @@ pub struct Picture {
     pub coverage: Vec<Coverage>,
     /// What is wrong, in words.
     pub problems: Vec<String>,
+    /// How often something that others changed in the kernel was put right.
+    pub put_right: u64,
 }
 
 /// First and longest pause between attempts to repair.
 const REPAIR_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// How often it is looked whether others changed something.
+const INSPECTION: Duration = Duration::from_secs(1);
+/// The part of a core that going over all bans may take, as its inverse.
+const PASS_SHARE: u32 = 100;
 
 /// Works until the other end of `jobs` is gone. `broken` is what went wrong when the
 /// ban set was put into the kernel at the start, if anything did.
@@ -86,14 +93,19 @@ pub fn work(
 ) {
     let mut repair: Option<Repair> = broken.map(Repair::after);
     let mut uncovered: Option<String> = None;
+    let mut watch = Watch { due: Instant::now() + INSPECTION, ..Watch::default() };
     loop {
-        let job = match &mut repair {
-            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(repair) => {
-                repair.ask_if_due(engine);
-                jobs.recv_timeout(repair.due.saturating_duration_since(Instant::now()))
-            }
-        };
+        if let Some(cause) = watch.inspect_if_due(&mut *enforcer)
+            && repair.is_none()
+        {
+            repair = Some(Repair::after(&cause));
+        }
+        let mut due = watch.due;
+        if let Some(repair) = &mut repair {
+            repair.ask_if_due(engine);
+            due = due.min(repair.due);
+        }
+        let job = jobs.recv_timeout(due.saturating_duration_since(Instant::now()));
         match job {
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
@@ -112,8 +124,10 @@ pub fn work(
                     }
                 }
             }
-            Ok(Job::Replace(snapshot)) => match enforcer.replace(&snapshot, now()) {
+            Ok(Job::Replace(_)) if repair.is_none() && !watch.pass_due() => {}
+            Ok(Job::Replace(snapshot)) => match watch.pass(&mut *enforcer, &snapshot, now()) {
                 Ok(()) => {
+                    watch.count(enforcer.replaced(), &snapshot, repair.is_some(), now());
                     if let Some(repair) = repair.take() {
                         let bans = snapshot.bans.len();
                         tracing::info!(target: "fail2ban.actions", notice = true,
@@ -148,9 +162,11 @@ pub fn work(
                     capabilities: enforcer.capabilities(),
                     held: held.map_err(|error| error.to_string()),
                     coverage,
-                    problems: problems.chain(uncovered.clone()).collect(),
+                    problems: problems.chain(uncovered.clone()).chain(watch.problem()).collect(),
+                    put_right: watch.put_right,
                 };
                 let response = answer(&picture);
+                watch.asked |= response.shows_missing_bans();
                 if response.shows_missing_bans()
                     && let Some(engine) = engine.upgrade()
                 {
@@ -162,6 +178,89 @@ pub fn work(
             Ok(Job::Ping(to)) => {
                 let _ = to.send(());
             }
+        }
+    }
+}
+
+/// The eye on what others do to the kernel's half.
+struct Watch {
+    /// When to look next.
+    due: Instant,
+    put_right: u64,
+    problem: Option<String>,
+    /// When all bans may be gone over again.
+    pass_due: Instant,
+    /// Bans were seen to be missing.
+    asked: bool,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { due: now, put_right: 0, problem: None, pass_due: now, asked: false }
+    }
+}
+
+impl Watch {
+    /// Looks when it is time; gives what takes the whole ban set to put right.
+    fn inspect_if_due(&mut self, enforcer: &mut dyn Enforcer) -> Option<String> {
+        if Instant::now() < self.due {
+            return None;
+        }
+        let noticed = enforcer.inspect();
+        self.due = Instant::now() + INSPECTION;
+        match noticed {
+            Ok(noticed) => {
+                for what in &noticed.put_right {
+                    tracing::warn!(target: "fail2ban.actions", "{what}; put right");
+                    self.put_right += 1;
+                }
+                self.problem = None;
+                self.put_right += u64::from(noticed.broken.is_some());
+                noticed.broken
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                if self.problem.as_ref() != Some(&problem) {
+                    tracing::error!(target: "fail2ban.actions", "{problem}");
+                }
+                self.problem = Some(problem);
+                None
+            }
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.problem.clone()
+    }
+
+    /// Whether all bans may be gone over now, or must be.
+    fn pass_due(&self) -> bool {
+        self.asked || Instant::now() >= self.pass_due
+    }
+
+    /// Goes over all bans, and leaves time until it does so again.
+    fn pass(
+        &mut self,
+        enforcer: &mut dyn Enforcer,
+        snapshot: &Snapshot,
+        now: Moment,
+    ) -> Result<(), EnforceError> {
+        let start = Instant::now();
+        let replaced = enforcer.replace(snapshot, now);
+        self.pass_due = Instant::now() + start.elapsed() * PASS_SHARE;
+        self.asked = false;
+        replaced
+    }
+
+    /// Takes note of what a pass changed. It is expected to after a failure, and when a
+    /// ban ended just before it.
+    fn count(&mut self, changes: usize, snapshot: &Snapshot, repaired: bool, now: Moment) {
+        let ended = |ban: &Ban| ban.until.is_some_and(|until| until <= now.wall);
+        if changes > 0 && !repaired && !snapshot.bans.iter().any(ended) {
+            tracing::warn!(target: "fail2ban.actions",
+                "the kernel differed from the bans in {changes} places; put right");
+            self.put_right += 1;
         }
     }
 }
@@ -248,5 +347,9 @@ fn is_about_lines(report: &Report) -> bool {
             | Report::Evicted { .. }
             | Report::Planted { .. }
             | Report::StepLimit { .. }
+            | Report::Unanswered { .. }
+            | Report::Unresolved { .. }
+            | Report::ListTrouble { .. }
+            | Report::ListChanged { .. }
     )
 }

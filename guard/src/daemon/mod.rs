@@ -1,16 +1,18 @@
 //! The agent: threads, clocks and signals around the engine.
 //!
 //! ```text
-//! journal thread ─Batch─► perform (engine + store) ─Job─► enforcing (enforcer) ─► log, answers
+//! readers' threads ─Batch─► perform (engine + store) ─Job─► enforcing (enforcer) ─► log, answers
 //!                            ▲ Command
 //!  socket, signals, netlink ─┘  (run: tokio, one thread)
 //! ```
 
 pub mod answer;
+pub mod asking;
 pub mod backend;
 pub mod enforcing;
 pub mod log;
 pub mod perform;
 pub mod report;
 pub mod run;
+pub mod sources;
 pub mod stored;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
@@ -20,6 +20,7 @@ use crate::core::entry::Batch;
 use crate::core::host::Host;
 use crate::core::input::Input;
 use crate::core::jail::JailName;
+use crate::core::question::{self, Question};
 use crate::core::time::Timestamp;
 use crate::daemon::answer::{self, Background};
 use crate::daemon::enforcing::{Answer, Job};
@@ -33,6 +34,8 @@ pub enum Command {
     Ask(Request, oneshot::Sender<Response>),
     /// The host's addresses or interfaces changed.
     Host(Host),
+    /// Somebody outside answered a question of the engine.
+    Answer(question::Answer),
     /// The enforcer needs the whole ban set.
     Resync,
     /// Are engine and enforcer alive?
@@ -61,6 +64,8 @@ pub struct Performer {
     pub totals: Vec<Total>,
     /// To the enforcer's thread.
     pub jobs: SyncSender<Job>,
+    /// To whoever takes questions outside.
+    pub questions: UnboundedSender<Question>,
     /// What the answers need besides.
     pub background: Background,
     /// The clocks.
@@ -159,10 +164,14 @@ impl Performer {
     fn hand_on(&mut self, effects: Effects, to: Option<oneshot::Sender<Response>>) {
         for change in &effects.persist {
             match change {
-                Change::Count(failure) => self.totals[failure.jail.index()].failures += 1,
+                Change::Count { failure, .. } => self.totals[failure.jail.index()].failures += 1,
                 Change::Ban(ban) => self.totals[ban.jail.index()].bans += 1,
                 _ => {}
             }
+        }
+        for question in effects.ask {
+            // While the agent stops nobody asks; the next start does.
+            let _ = self.questions.send(question);
         }
         let answer = match (effects.outcome, to) {
             (Some(outcome), Some(to)) => Some(Answer { response: Response::Done(outcome), to }),
@@ -180,6 +189,7 @@ impl Performer {
                 self.send(Job::Follow(host.clone()));
                 return self.handle(Input::HostAddresses(host.addresses), None);
             }
+            Command::Answer(answer) => return self.handle(Input::Answer(answer), None),
             // What is not durable yet must not be enforced; the enforcer asks again.
             Command::Resync if stuck => {}
             Command::Resync => self.send(Job::Replace(self.engine.snapshot())),
@@ -191,6 +201,10 @@ impl Performer {
                 }
                 Request::Bans => {
                     let answer = Box::new(answer::bans(self));
+                    self.send(Job::Look { answer, to });
+                }
+                Request::Explain { source } => {
+                    let answer = Box::new(answer::explain(self, source));
                     self.send(Job::Look { answer, to });
                 }
                 Request::Ban { .. } | Request::Unban { .. } if stuck => {

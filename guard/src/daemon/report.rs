@@ -29,6 +29,15 @@ fn write_one(names: &[JailName], report: &Report) {
             let (jail, source) = (name(&ban.jail), ban.source);
             tracing::info!(target: "fail2ban.actions", notice = true, "[{jail}] Ban {source}");
         }
+        Report::Increased { ban, count } => {
+            let (jail, source) = (name(&ban.jail), ban.source);
+            let until = match ban.until {
+                Some(until) => format!("{} -> {}", until - ban.since, local(until)),
+                None => "permanent -> infinite".to_owned(),
+            };
+            tracing::info!(target: "fail2ban.observer", notice = true,
+                "[{jail}] Increase Ban {source} ({count} # {until})");
+        }
         Report::Prolonged(ban) => {
             let (jail, source) = (name(&ban.jail), ban.source);
             let until =
@@ -64,6 +73,26 @@ fn write_one(names: &[JailName], report: &Report) {
             let jail = name(jail);
             tracing::info!(target: "fail2ban.filter",
                 "[{jail}] {source} stands where the client can write; it is not the source");
+        }
+        Report::Unanswered { jail, source, why } => {
+            let jail = name(jail);
+            tracing::error!(target: "fail2ban.filter",
+                "[{jail}] ignorecommand was asked about {source} in vain: {why}; it counts as \
+                 not ignored");
+        }
+        Report::Unresolved { jail, name: host, why } => {
+            let jail = name(jail);
+            tracing::warn!(target: "fail2ban.filter",
+                "[{jail}] cannot tell the addresses of `{host}`: {why}; nobody is counted");
+        }
+        Report::ListTrouble { place, why } => {
+            tracing::error!(target: "fail2ban.filter",
+                "ignoreip: {place}: {why}; the addresses known last go on to count");
+        }
+        Report::ListChanged { place, entries } => {
+            let entries: Vec<String> = entries.iter().take(16).map(ToString::to_string).collect();
+            tracing::info!(target: "fail2ban.filter",
+                "ignoreip: {place} stands for {}", entries.join(" "));
         }
         Report::StepLimit { jail, expression } => {
             let jail = name(jail);

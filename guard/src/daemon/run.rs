@@ -1,12 +1,12 @@
 //! From the configuration to a running agent, and back down in order.
 //!
-//! Start: store → engine → kernel → socket → READY → journal. So the stored bans are in
+//! Start: store → engine → kernel → socket → READY → sources. So the stored bans are in
 //! the kernel before anything else happens, and systemd holds whoever waits for guard
 //! until then.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -20,18 +20,18 @@ use crate::config::{self, Diagnostic, Loaded, Severity};
 use crate::control::protocol::Response;
 use crate::control::server::{Bounds, Server};
 use crate::core::effects::Effects;
-use crate::core::engine::Engine;
+use crate::core::engine::{Engine, Seed};
 use crate::core::entry::Batch;
-use crate::core::jail::{JailId, JailName, JournalMatch};
+use crate::core::jail::JailName;
 use crate::core::time::Span;
 use crate::daemon::answer::Background;
 use crate::daemon::enforcing;
 use crate::daemon::perform::{Command, Performer};
+use crate::daemon::sources::{self, Counters, Plan};
 use crate::daemon::stored::{self, Recalled};
-use crate::daemon::{backend, log, report};
+use crate::daemon::{asking, backend, log, report};
 use crate::enforce::Moment;
 use crate::host;
-use crate::source::journal::{self, Counters, Options, Place, Start};
 use crate::store::Store;
 
 /// What the command line adds to the configuration.
@@ -80,6 +80,8 @@ pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
         match problem.severity {
             Severity::Error => tracing::error!(target: "fail2ban.configreader", "{line}"),
             Severity::Warning => tracing::warn!(target: "fail2ban.configreader", "{line}"),
+            // For those who look, with `guardctl check`.
+            Severity::Note => {}
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -93,30 +95,31 @@ pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
 }
 
 async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Result<(), RunError> {
+    let (jails, left_out) = sources::startable(loaded.jails);
+    for problem in &left_out {
+        tracing::error!(target: "fail2ban.configreader", "{problem}");
+    }
     // Listen for changes before looking, so that none is missed in between.
     let mut watch = host::Watch::open().map_err(broken)?;
     let seen = host::read().map_err(broken)?;
     let mut store = Store::open(&settings.store()).map_err(broken)?;
     let Recalled { stored, totals, positions } =
-        stored::recall(&mut store, &loaded.jails).map_err(broken)?;
+        stored::recall(&mut store, &jails).map_err(broken)?;
 
-    let names: Vec<JailName> = loaded.jails.iter().map(|jail| jail.name.clone()).collect();
-    let longest = loaded.jails.iter().map(|jail| jail.find_time).max().unwrap_or(Span::ZERO);
-    let place = options.journal_directory.map_or(Place::System, Place::Directory);
-    let source = place.source();
-    let start = positions
-        .into_iter()
-        .find(|position| position.source == source)
-        .map_or_else(|| Start::Since(now().wall - longest), Start::After);
-    let (engine, effects) = Engine::restore(
-        loaded.jails,
+    let names: Vec<JailName> = jails.iter().map(|jail| jail.name.clone()).collect();
+    let longest = jails.iter().map(|jail| jail.find_time).max().unwrap_or(Span::ZERO);
+    let (mut engine, effects) = Engine::restore(
+        jails,
         settings.allow.clone(),
         settings.limits.engine(),
         seen.addresses.clone(),
         stored,
         now().wall,
     );
-    let Effects { persist, report: reports, .. } = effects;
+    engine.seed(Seed { secret: random(), process: std::process::id() });
+    let since = now().wall - longest;
+    let plan = Plan::new(&engine, positions, since, options.journal_directory);
+    let Effects { persist, report: reports, ask, .. } = effects;
     store.persist(&persist, &names).map_err(broken)?;
     // Those of jails that are not started.
     store.expire(now().wall).map_err(broken)?;
@@ -136,13 +139,16 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     backend::leave_other(settings, kind);
     let (commands, inbox) = mpsc::unbounded_channel();
     let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
+    let (questions, question_inbox) = mpsc::unbounded_channel();
+    for question in ask {
+        let _ = questions.send(question);
+    }
     let (jobs, job_inbox) = std::sync::mpsc::sync_channel(WAITING_JOBS);
-    let counters = Arc::new(Counters::default());
+    let counters = Counters::default();
     let mut problems: Vec<String> = loaded.diagnostics.errors().map(Diagnostic::line).collect();
     problems.extend(backend::without_effect(settings, kind));
-    let background = Background { backend_reason, problems, journal: Arc::clone(&counters) };
-    let subscriptions: Vec<(JailId, JournalMatch)> =
-        engine.jails().filter_map(|(id, jail)| Some((id, jail.journal_match()?.clone()))).collect();
+    problems.extend(left_out);
+    let background = Background { backend_reason, problems, sources: counters.clone() };
     let enforcing = {
         let (names, commands) = (names.clone(), commands.downgrade());
         spawn("enforcer", move || {
@@ -157,6 +163,7 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
             names,
             totals,
             jobs,
+            questions,
             background,
             now,
             waiting,
@@ -165,8 +172,8 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
         };
         spawn("engine", move || perform(performer, inbox, batch_inbox))?
     };
-    let options = Options { place, subscriptions, start };
-    let reader = journal::spawn(options, batches, counters).map_err(broken)?;
+    let readers = plan.start(&batches, &counters).map_err(broken)?;
+    drop(batches);
 
     let _ = commands.send(Command::Host(seen));
     notify(&[NotifyState::Ready]);
@@ -185,17 +192,18 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
         () = server.serve(answer) => {}
         () = follow(&mut watch, &commands) => {}
         () = keep_alive(&commands) => {}
+        () = asking::work(question_inbox, &commands, &settings.helper_socket) => {}
         result = told_to_stop() => result.map_err(broken)?,
     }
 
     notify(&[NotifyState::Stopping]);
     tracing::info!(target: "fail2ban.server", "guard stops; the bans stay in the kernel");
     drop(server);
-    reader.stop();
+    readers.stop();
     drop(commands);
     // What is not done in time is done again at the next start.
     let ended = tokio::task::spawn_blocking(move || {
-        reader.join();
+        readers.join();
         for thread in [performing, enforcing] {
             // A panic has aborted the process.
             let _ = thread.join();
@@ -203,6 +211,11 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     });
     let _ = timeout(STOP_PATIENCE, ended).await;
     Ok(())
+}
+
+/// A number that nobody can guess: the standard library keys its hash tables with one.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Both clocks, now.

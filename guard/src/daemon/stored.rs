@@ -26,8 +26,18 @@ pub struct Recalled {
 /// # Errors
 /// When the store cannot be read.
 pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError> {
-    let store::Stored { bans, failures, correlations, pardons, positions, totals } =
-        store.load()?;
+    let store::Stored {
+        bans,
+        failures,
+        correlations,
+        pardons,
+        history,
+        awaited,
+        names,
+        lists,
+        positions,
+        totals,
+    } = store.load()?;
     let ids: HashMap<&JailName, JailId> =
         jails.iter().map(|jail| &jail.name).zip((0..).map(JailId)).collect();
     let id = |name: &JailName| ids.get(name).copied();
@@ -44,8 +54,8 @@ pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError>
     };
     let failure = |failure: store::StoredFailure| {
         let jail = id(&failure.jail)?;
-        let store::StoredFailure { source, time, user, .. } = failure;
-        Some(Failure { jail, source, time, user })
+        let store::StoredFailure { source, time, user, weight, .. } = failure;
+        Some((Failure { jail, source, time, user }, weight))
     };
     Ok(Recalled {
         stored: Stored {
@@ -59,6 +69,16 @@ pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError>
                 .into_iter()
                 .filter_map(|found| Some((id(&found.jail)?, found.source, found.until)))
                 .collect(),
+            history: history
+                .into_iter()
+                .filter_map(|found| Some((id(&found.jail)?, found.source, found.past)))
+                .collect(),
+            awaited: awaited.into_iter().filter_map(ban).collect(),
+            names: names
+                .into_iter()
+                .filter_map(|found| Some((id(&found.jail)?, found.name, found.time, found.user)))
+                .collect(),
+            lists,
         },
         totals: by_jail,
         positions,

@@ -13,13 +13,13 @@
 //!   covers its source and its destination port and has not ended.
 //! - Dropping the enforcer changes nothing in the kernel. What an enforcer leaves
 //!   behind without the agent is told by [`Capabilities`].
-//! - [`Enforcer::held`] reads the kernel, never a copy.
+//! - [`Enforcer::held`] reads the kernel, never a copy that the kernel does not vouch for.
 //! - Nothing here waits for the network or runs a program.
 
 use std::net::IpAddr;
 
 use crate::core::delta::{Delta, Snapshot};
-pub use crate::core::enforced::{Capabilities, Coverage, Dropped, Held};
+pub use crate::core::enforced::{Capabilities, Coverage, Dropped, Held, Noticed};
 use crate::core::host::Host;
 use crate::core::time::Timestamp;
 
@@ -69,6 +69,20 @@ pub trait Enforcer: Send {
     /// # Errors
     /// When the kernel cannot be asked.
     fn held(&mut self, now: Moment) -> Result<Vec<Held>, EnforceError>;
+
+    /// Looks for what others changed, without reading the bans: programs, links, pins,
+    /// tables. Cheap enough for once a second.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked, or does not let it be put right.
+    fn inspect(&mut self) -> Result<Noticed, EnforceError> {
+        Ok(Noticed::default())
+    }
+
+    /// How many changes the last [`Enforcer::replace`] took.
+    fn replaced(&self) -> usize {
+        0
+    }
 
     /// How each interface but loopback is guarded.
     fn coverage(&self) -> Vec<Coverage>;

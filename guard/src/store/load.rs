@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use rusqlite::Row;
 
 use super::{
-    Store, StoreError, Stored, StoredBan, StoredCorrelation, StoredFailure, StoredPardon, Totals,
+    Store, StoreError, Stored, StoredBan, StoredCorrelation, StoredFailure, StoredName,
+    StoredPardon, StoredPast, Totals,
 };
 use crate::core::addr::Prefix;
 use crate::core::entry::Position;
-use crate::core::jail::JailName;
-use crate::core::time::Timestamp;
+use crate::core::history::Past;
+use crate::core::jail::{AllowElsewhere, JailName};
+use crate::core::time::{Span, Timestamp};
 
 /// Names of the stored jails by their row.
 type Names = HashMap<i64, JailName>;
@@ -28,10 +30,14 @@ impl Store {
         let snapshot = self.connection.transaction().map_err(failed)?;
         let (names, totals) = jails(&snapshot).map_err(failed)?;
         let stored = Stored {
-            bans: bans(&snapshot, &names).map_err(failed)?,
+            bans: bans(&snapshot, &names, "ban").map_err(failed)?,
             failures: failures(&snapshot, &names).map_err(failed)?,
             correlations: correlations(&snapshot, &names).map_err(failed)?,
             pardons: pardons(&snapshot, &names).map_err(failed)?,
+            history: history(&snapshot, &names).map_err(failed)?,
+            awaited: bans(&snapshot, &names, "awaited").map_err(failed)?,
+            names: named(&snapshot, &names).map_err(failed)?,
+            lists: lists(&snapshot).map_err(failed)?,
             positions: positions(&snapshot).map_err(failed)?,
             totals,
         };
@@ -47,7 +53,7 @@ impl Store {
         let failed = |cause| worded(&path, cause);
         let snapshot = self.connection.transaction().map_err(failed)?;
         let (names, _) = jails(&snapshot).map_err(failed)?;
-        bans(&snapshot, &names).map_err(failed)
+        bans(&snapshot, &names, "ban").map_err(failed)
     }
 }
 
@@ -68,8 +74,14 @@ fn jails(connection: &rusqlite::Connection) -> rusqlite::Result<(Names, Vec<Tota
     Ok((names, totals))
 }
 
-fn bans(connection: &rusqlite::Connection, names: &Names) -> rusqlite::Result<Vec<StoredBan>> {
-    let mut statement = connection.prepare("SELECT jail, source, since, until, reason FROM ban")?;
+/// Bans in force, or those that wait, by the table.
+fn bans(
+    connection: &rusqlite::Connection,
+    names: &Names,
+    table: &str,
+) -> rusqlite::Result<Vec<StoredBan>> {
+    let sql = format!("SELECT jail, source, since, until, reason FROM {table}");
+    let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map([], |row| {
         let reason = row.get_ref(4)?.as_str()?;
         Ok(StoredBan {
@@ -88,14 +100,60 @@ fn failures(
     names: &Names,
 ) -> rusqlite::Result<Vec<StoredFailure>> {
     let mut statement =
-        connection.prepare("SELECT jail, source, time, user FROM failure ORDER BY id")?;
+        connection.prepare("SELECT jail, source, time, user, weight FROM failure ORDER BY id")?;
     let rows = statement.query_map([], |row| {
         Ok(StoredFailure {
             jail: jail(row, names)?,
             source: source(row)?,
             time: Timestamp::from_micros(row.get(2)?),
             user: row.get(3)?,
+            weight: row.get(4)?,
         })
+    })?;
+    rows.collect()
+}
+
+fn history(connection: &rusqlite::Connection, names: &Names) -> rusqlite::Result<Vec<StoredPast>> {
+    let sql = "SELECT jail, source, count, since, length FROM history";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        let past = Past {
+            count: row.get(2)?,
+            since: Timestamp::from_micros(row.get(3)?),
+            length: row.get::<_, Option<i64>>(4)?.map(Span::from_micros),
+        };
+        Ok(StoredPast { jail: jail(row, names)?, source: source(row)?, past })
+    })?;
+    rows.collect()
+}
+
+fn named(connection: &rusqlite::Connection, names: &Names) -> rusqlite::Result<Vec<StoredName>> {
+    let mut statement =
+        connection.prepare("SELECT jail, name, time, user FROM named ORDER BY id")?;
+    let rows = statement.query_map([], |row| {
+        Ok(StoredName {
+            jail: jail(row, names)?,
+            name: row.get(1)?,
+            time: Timestamp::from_micros(row.get(2)?),
+            user: row.get(3)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn lists(
+    connection: &rusqlite::Connection,
+) -> rusqlite::Result<Vec<(AllowElsewhere, Vec<Prefix>)>> {
+    let mut statement = connection.prepare("SELECT place, entries FROM listed")?;
+    let rows = statement.query_map([], |row| {
+        let text: String = row.get(0)?;
+        let place = match text.split_once(':') {
+            Some(("name", name)) => AllowElsewhere::Name(name.to_owned()),
+            Some(("file", path)) => AllowElsewhere::File(path.into()),
+            _ => return Err(unreadable(0, format!("`{text}` is no place of an allow-list"))),
+        };
+        let entries = serde_json::from_str(row.get_ref(1)?.as_str()?);
+        Ok((place, entries.map_err(|cause| unreadable(1, cause))?))
     })?;
     rows.collect()
 }

@@ -31,6 +31,7 @@ mod load;
 mod lock;
 mod persist;
 mod schema;
+mod unban;
 
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::core::addr::Prefix;
 use crate::core::entry::Position;
-use crate::core::jail::JailName;
+use crate::core::history::Past;
+use crate::core::jail::{AllowElsewhere, JailName};
 use crate::core::reason::Reason;
 use crate::core::time::Timestamp;
 
@@ -91,6 +93,14 @@ pub struct Stored {
     pub correlations: Vec<StoredCorrelation>,
     /// Whose failures until when do not count.
     pub pardons: Vec<StoredPardon>,
+    /// Earlier bans that are remembered.
+    pub history: Vec<StoredPast>,
+    /// Bans that wait for an `ignorecommand`.
+    pub awaited: Vec<StoredBan>,
+    /// Failures whose client's name is not resolved yet, in their order.
+    pub names: Vec<StoredName>,
+    /// What names and files in allow-lists stood for.
+    pub lists: Vec<(AllowElsewhere, Vec<Prefix>)>,
     /// Where each source was read up to.
     pub positions: Vec<Position>,
     /// Totals of each jail that ever counted.
@@ -119,6 +129,32 @@ pub struct StoredFailure {
     pub jail: JailName,
     /// Who failed.
     pub source: Prefix,
+    /// When the daemon logged it.
+    pub time: Timestamp,
+    /// The user name tried.
+    pub user: Option<String>,
+    /// As how many it counts.
+    pub weight: u32,
+}
+
+/// What is remembered of earlier bans of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPast {
+    /// The jail.
+    pub jail: JailName,
+    /// The source.
+    pub source: Prefix,
+    /// Its past.
+    pub past: Past,
+}
+
+/// A failure of a client of whom only the name is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredName {
+    /// The jail.
+    pub jail: JailName,
+    /// The client's name.
+    pub name: String,
     /// When the daemon logged it.
     pub time: Timestamp,
     /// The user name tried.

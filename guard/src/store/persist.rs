@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::{Durability, Store, StoreError, StoredBan, lock};
+use super::{Durability, Store, StoreError};
 use crate::core::addr::Prefix;
 use crate::core::delta::Ban;
 use crate::core::effects::Change;
 use crate::core::failure::Failure;
-use crate::core::jail::{JailId, JailName};
-use crate::core::time::Timestamp;
+use crate::core::history::Past;
+use crate::core::jail::{AllowElsewhere, JailId, JailName};
+use crate::core::time::{Span, Timestamp};
 
 impl Store {
     /// Makes changes durable, all of them or none. `jails` are the names of the
@@ -46,114 +47,7 @@ impl Store {
         }
     }
 
-    /// Removes bans that ended before `now`, of all jails, those included that are not
-    /// started. Gives how many they were.
-    ///
-    /// # Errors
-    /// When they cannot be removed.
-    pub fn expire(&mut self, now: Timestamp) -> Result<usize, StoreError> {
-        self.wait_for_disk(Durability::Now)?;
-        self.connection
-            .execute("DELETE FROM ban WHERE until <= ?1", [now.micros()])
-            .map_err(self.failed("removing bans that ended"))
-    }
-
-    /// Ends bans while no agent runs: of one jail or of all, of these sources or of
-    /// everybody. The failures that were counted against them are forgotten too, and those
-    /// that were logged until `now` will not count, in the stored jails and in those that
-    /// are `known`. Gives how many bans there were.
-    ///
-    /// # Errors
-    /// [`StoreError::Held`] when an agent runs; otherwise as [`Store::persist`].
-    pub fn unban(
-        &mut self,
-        jail: Option<&JailName>,
-        sources: Option<&[Prefix]>,
-        now: Timestamp,
-        known: &[JailName],
-    ) -> Result<usize, StoreError> {
-        // Kept until the store is closed: no agent may start before the caller is done
-        // with the kernel as well.
-        if self.lock.is_none() {
-            self.lock = Some(lock::Lock::acquire(&self.path)?);
-        }
-        self.wait_for_disk(Durability::Now)?;
-        let failed = self.failed("ending bans");
-        let jail = jail.map(JailName::as_str);
-        let mut end = || -> rusqlite::Result<usize> {
-            let transaction =
-                self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for known in known {
-                transaction
-                    .execute("INSERT OR IGNORE INTO jail (name) VALUES (?1)", [known.as_str()])?;
-            }
-            let mut ended = 0;
-            // `?2` is null when everybody is meant; asked so that the key is used.
-            let whom = if sources.is_some() { "source = ?2" } else { "?2 IS NULL" };
-            for (table, counts) in [("ban", true), ("failure", false)] {
-                let mut statement = transaction.prepare(&format!(
-                    "DELETE FROM {table} WHERE {whom} AND jail IN \
-                     (SELECT id FROM jail WHERE ?1 IS NULL OR name = ?1)"
-                ))?;
-                let mut remove = |source: Option<Vec<u8>>| -> rusqlite::Result<()> {
-                    let removed = statement.execute(params![jail, source])?;
-                    ended += if counts { removed } else { 0 };
-                    Ok(())
-                };
-                match sources {
-                    None => remove(None)?,
-                    Some(sources) => {
-                        for source in sources {
-                            remove(Some(encoded(source)))?;
-                        }
-                    }
-                }
-            }
-            let mut pardon = transaction.prepare(
-                "INSERT OR REPLACE INTO pardon (jail, source, until) \
-                 SELECT id, ?2, ?3 FROM jail WHERE ?1 IS NULL OR name = ?1",
-            )?;
-            let pardoned = match sources {
-                None => vec![Vec::new()],
-                Some(sources) => sources.iter().map(encoded).collect(),
-            };
-            for source in pardoned {
-                pardon.execute(params![jail, source, now.micros()])?;
-            }
-            drop(pardon);
-            transaction.commit()?;
-            Ok(ended)
-        };
-        end().map_err(failed)
-    }
-
-    /// Ends bans in all jails but these, which the agent's engine knows nothing of.
-    ///
-    /// # Errors
-    /// As [`Store::persist`].
-    pub fn unban_others(
-        &mut self,
-        started: &[JailName],
-        sources: Option<&[Prefix]>,
-    ) -> Result<(), StoreError> {
-        let others: Vec<StoredBan> = self
-            .bans()?
-            .into_iter()
-            .filter(|ban| !started.contains(&ban.jail))
-            .filter(|ban| sources.is_none_or(|sources| sources.contains(&ban.source)))
-            .collect();
-        let names: Vec<JailName> = others.iter().map(|ban| ban.jail.clone()).collect();
-        let unban = |(jail, ban): (JailId, &StoredBan)| {
-            [
-                Change::Unban { jail, source: ban.source },
-                Change::Forget { jail, source: ban.source, before: None },
-            ]
-        };
-        let changes: Vec<Change> = (0..).map(JailId).zip(&others).flat_map(unban).collect();
-        self.persist(&changes, &names)
-    }
-
-    fn wait_for_disk(&mut self, durability: Durability) -> Result<(), StoreError> {
+    pub(super) fn wait_for_disk(&mut self, durability: Durability) -> Result<(), StoreError> {
         if self.synchronous == Some(durability) {
             return Ok(());
         }
@@ -172,7 +66,10 @@ impl Store {
 /// What must not be undone by a power loss: a ban or its end.
 fn durability(changes: &[Change]) -> Durability {
     let lasting = |change: &Change| {
-        matches!(change, Change::Ban(_) | Change::Prolong(_) | Change::Unban { .. })
+        matches!(
+            change,
+            Change::Ban(_) | Change::Prolong(_) | Change::Unban { .. } | Change::Await(_)
+        )
     };
     if changes.iter().any(lasting) { Durability::Now } else { Durability::Soon }
 }
@@ -202,6 +99,19 @@ pub(super) fn encoded(source: &Prefix) -> Vec<u8> {
     blob
 }
 
+/// A place in an allow-list as it is stored.
+fn place_text(place: &AllowElsewhere) -> String {
+    match place {
+        AllowElsewhere::Name(name) => format!("name:{name}"),
+        AllowElsewhere::File(path) => format!("file:{}", path.display()),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Failed> {
+    let failed = |cause: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(cause.into());
+    Ok(serde_json::to_string(value).map_err(failed)?)
+}
+
 enum Failed {
     Sqlite(rusqlite::Error),
     UnknownJail(JailId),
@@ -225,15 +135,15 @@ impl Writer<'_> {
         let mut totals: HashMap<i64, (i64, i64)> = HashMap::new();
         for change in in_key_order(changes) {
             match change {
-                Change::Count(failure) => {
-                    let jail = self.count(failure)?;
+                Change::Count { failure, weight } => {
+                    let jail = self.count(failure, *weight)?;
                     totals.entry(jail).or_default().0 += 1;
                 }
                 Change::Ban(ban) => {
-                    let jail = self.ban(ban)?;
+                    let jail = self.ban("ban", ban)?;
                     totals.entry(jail).or_default().1 += 1;
                 }
-                Change::Prolong(ban) => drop(self.ban(ban)?),
+                Change::Prolong(ban) => drop(self.ban("ban", ban)?),
                 Change::Forget { jail, source, before } => self.forget(*jail, source, *before)?,
                 Change::Unban { jail, source } => {
                     let jail = self.row(*jail)?;
@@ -242,6 +152,28 @@ impl Writer<'_> {
                         params![jail, encoded(source)],
                     )?;
                 }
+                Change::Remember { jail, source, past } => {
+                    self.remember(*jail, source, past.as_ref())?;
+                }
+                Change::Await(ban) => drop(self.ban("awaited", ban)?),
+                Change::Decided { jail, source } => {
+                    let jail = self.row(*jail)?;
+                    self.execute(
+                        "DELETE FROM awaited WHERE jail = ?1 AND source = ?2",
+                        params![jail, encoded(source)],
+                    )?;
+                }
+                Change::AwaitName { jail, name, time, user } => {
+                    let jail = self.row(*jail)?;
+                    self.execute(
+                        "INSERT INTO named (jail, name, time, user) VALUES (?1, ?2, ?3, ?4)",
+                        params![jail, name, time.micros(), user],
+                    )?;
+                }
+                Change::NameDecided { name } => {
+                    self.execute("DELETE FROM named WHERE name = ?1", [name])?;
+                }
+                Change::Listed { place, entries } => self.list(place, entries.as_deref())?,
                 Change::Pardon { jail, source, until } => {
                     self.pardon(*jail, source.as_ref(), *until)?;
                 }
@@ -263,22 +195,24 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn count(&mut self, failure: &Failure) -> Result<i64, Failed> {
+    fn count(&mut self, failure: &Failure, weight: u32) -> Result<i64, Failed> {
         let jail = self.row(failure.jail)?;
         self.execute(
-            "INSERT INTO failure (jail, source, time, user) VALUES (?1, ?2, ?3, ?4)",
-            params![jail, encoded(&failure.source), failure.time.micros(), failure.user],
+            "INSERT INTO failure (jail, source, time, user, weight) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![jail, encoded(&failure.source), failure.time.micros(), failure.user, weight],
         )?;
         Ok(jail)
     }
 
-    fn ban(&mut self, ban: &Ban) -> Result<i64, Failed> {
+    /// Puts a ban into the table of those in force, or of those that wait.
+    fn ban(&mut self, table: &'static str, ban: &Ban) -> Result<i64, Failed> {
         let jail = self.row(ban.jail)?;
-        let reason = serde_json::to_string(&ban.reason)
-            .map_err(|cause| rusqlite::Error::ToSqlConversionFailure(cause.into()))?;
+        let reason = json(&ban.reason)?;
         self.execute(
-            "INSERT OR REPLACE INTO ban (jail, source, since, until, reason) \
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            &format!(
+                "INSERT OR REPLACE INTO {table} (jail, source, since, until, reason) \
+                 VALUES (?1, ?2, ?3, ?4, ?5)"
+            ),
             params![
                 jail,
                 encoded(&ban.source),
@@ -306,6 +240,37 @@ impl Writer<'_> {
                 "DELETE FROM failure WHERE jail = ?1 AND source = ?2",
                 params![jail, source],
             ),
+        }
+    }
+
+    fn remember(
+        &mut self,
+        jail: JailId,
+        source: &Prefix,
+        past: Option<&Past>,
+    ) -> Result<(), Failed> {
+        let (jail, source) = (self.row(jail)?, encoded(source));
+        match past {
+            Some(Past { count, since, length }) => self.execute(
+                "INSERT OR REPLACE INTO history (jail, source, count, since, length) \
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![jail, source, count, since.micros(), length.map(Span::micros)],
+            ),
+            None => self.execute(
+                "DELETE FROM history WHERE jail = ?1 AND source = ?2",
+                params![jail, source],
+            ),
+        }
+    }
+
+    fn list(&self, place: &AllowElsewhere, entries: Option<&[Prefix]>) -> Result<(), Failed> {
+        let place = place_text(place);
+        match entries {
+            Some(entries) => self.execute(
+                "INSERT OR REPLACE INTO listed (place, entries) VALUES (?1, ?2)",
+                params![place, json(&entries)?],
+            ),
+            None => self.execute("DELETE FROM listed WHERE place = ?1", [place]),
         }
     }
 

@@ -15,7 +15,9 @@ const APPLICATION_ID: i64 = 0x6775_7264;
 /// - A pardon's source is an empty blob when it is for everybody.
 /// - Times are microseconds since the epoch.
 /// - A reason is JSON, because it grows with the reasons that there are.
-const MIGRATIONS: &[&str] = &["
+/// - A place in an allow-list is `name:HOST` or `file:PATH`, its entries are JSON.
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE jail (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -55,7 +57,39 @@ const MIGRATIONS: &[&str] = &["
         place TEXT NOT NULL,
         time INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE failure ADD COLUMN weight INTEGER NOT NULL DEFAULT 1;
+    CREATE TABLE history (
+        jail INTEGER NOT NULL REFERENCES jail (id),
+        source BLOB NOT NULL,
+        count INTEGER NOT NULL,
+        since INTEGER NOT NULL,
+        length INTEGER,
+        PRIMARY KEY (jail, source)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE awaited (
+        jail INTEGER NOT NULL REFERENCES jail (id),
+        source BLOB NOT NULL,
+        since INTEGER NOT NULL,
+        until INTEGER,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (jail, source)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE named (
+        id INTEGER PRIMARY KEY,
+        jail INTEGER NOT NULL REFERENCES jail (id),
+        name TEXT NOT NULL,
+        time INTEGER NOT NULL,
+        user TEXT
+    ) STRICT;
+    CREATE INDEX named_by_name ON named (name);
+    CREATE TABLE listed (
+        place TEXT NOT NULL PRIMARY KEY,
+        entries TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// The newest format that this guard knows.
 pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;
@@ -81,18 +115,27 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreErr
 
 /// Brings a checked database to the newest format, in one transaction.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    migrate_to(connection, path, MIGRATIONS.len())
+}
+
+/// Brings it to a format, which older tests make databases with.
+pub(super) fn migrate_to(
+    connection: &mut Connection,
+    path: &Path,
+    format: usize,
+) -> Result<(), StoreError> {
     let failed = |cause| StoreError::sqlite(path, "bringing it to the newest format", cause);
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let found: i64 =
         transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     let done = usize::try_from(found).unwrap_or(0);
-    if done < MIGRATIONS.len() {
-        for sql in &MIGRATIONS[done..] {
+    if done < format {
+        for sql in &MIGRATIONS[done..format] {
             transaction.execute_batch(sql).map_err(failed)?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
-        transaction.pragma_update(None, "user_version", FORMAT).map_err(failed)?;
+        transaction.pragma_update(None, "user_version", format as i64).map_err(failed)?;
     }
     transaction.commit().map_err(failed)
 }

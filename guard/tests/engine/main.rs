@@ -1,5 +1,8 @@
 //! The engine: scenarios here, random timelines in [`timelines`].
 
+mod asking;
+mod files;
+mod returning;
 mod timelines;
 
 use std::collections::BTreeMap;
@@ -8,7 +11,7 @@ use guard::core::addr::Prefix;
 use guard::core::allow::AllowList;
 use guard::core::delta::{Ban, Delta};
 use guard::core::effects::{Change, Effects, Report};
-use guard::core::engine::{Engine, Limits, Stored};
+use guard::core::engine::{Engine, Limits, Seed, Stored};
 use guard::core::entry::{Batch, Dating, Entry, Position};
 use guard::core::filter::{self, Filter, FilterText};
 use guard::core::host::HostAddresses;
@@ -21,15 +24,27 @@ use guard::core::time::{Span, Timestamp};
 const FIND_TIME: i64 = 60;
 const BAN_TIME: i64 = 100;
 const MAX_RETRY: u32 = 3;
-const LIMITS: Limits = Limits { tracked_sources: 1_000, bans: 1_000, connections: 100 };
+const LIMITS: Limits = Limits {
+    tracked_sources: 1_000,
+    bans: 1_000,
+    connections: 100,
+    known_sources: 1_000,
+    history: Span::from_seconds(HISTORY),
+};
+/// How long earlier bans are remembered, beyond three times their length.
+const HISTORY: i64 = 500;
 
-fn jails() -> Vec<Jail> {
+fn filter(failregex: &str) -> Filter {
     let text = FilterText {
         name: "test".to_owned(),
-        failregex: vec!["^failed from <ADDR>$".to_owned()],
+        failregex: vec![failregex.to_owned()],
         ..FilterText::default()
     };
-    let filter = Filter::compile(&text, filter::Limits::default()).expect("a filter");
+    Filter::compile(&text, filter::Limits::default()).expect("a filter")
+}
+
+fn jails() -> Vec<Jail> {
+    let filter = filter("^failed from <ADDR>$");
     let jail = |name: &str, port: u16| Jail {
         name: JailName::new(name).expect("a name"),
         ports: Ports::new(Protocols::Tcp, [port..=port]),
@@ -55,9 +70,15 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn engine(stored: Stored, now: Timestamp) -> (Engine, Effects) {
+    engine_of(jails(), stored, now)
+}
+
+fn engine_of(jails: Vec<Jail>, stored: Stored, now: Timestamp) -> (Engine, Effects) {
     let allow: AllowList = [source(9)].into_iter().collect();
     let host = HostAddresses { own: vec![source(8).address()], gateways: Vec::new() };
-    Engine::restore(jails(), allow, LIMITS, host, stored, now)
+    let (mut engine, effects) = Engine::restore(jails, allow, LIMITS, host, stored, now);
+    engine.seed(Seed { secret: 7, process: 2_825 });
+    (engine, effects)
 }
 
 fn entry(n: u8, jail: u16, time: i64) -> Entry {

@@ -5,15 +5,20 @@ use std::collections::BTreeMap;
 
 use guard::core::addr::Prefix;
 use guard::core::delta::{Ban, Delta};
-use guard::core::effects::Change;
-use guard::core::engine::Stored;
+use guard::core::effects::{Change, Effects};
+use guard::core::engine::{Engine, Stored};
 use guard::core::failure::Failure;
+use guard::core::history::Past;
 use guard::core::input::{Input, Manual};
-use guard::core::jail::JailId;
+use guard::core::jail::{IgnoreCommand, Jail, JailId};
+use guard::core::question::{Answer, Ask, Question, Said};
 use guard::core::time::Timestamp;
 use proptest::prelude::*;
 
-use super::{BAN_TIME, FIND_TIME, MAX_RETRY, at, bans, batch, engine, entry, source};
+use super::returning::{escalation, recidive};
+use super::{
+    BAN_TIME, FIND_TIME, MAX_RETRY, at, bans, batch, engine, engine_of, entry, jails, source,
+};
 
 /// One step of a random timeline; times grow by the given seconds.
 #[derive(Clone, Debug)]
@@ -119,8 +124,11 @@ impl Model {
 #[derive(Clone, Default)]
 struct ModelStore {
     bans: BTreeMap<(u16, Prefix), Ban>,
-    failures: Vec<Failure>,
+    failures: Vec<(Failure, u32)>,
     pardons: BTreeMap<(u16, Option<Prefix>), Timestamp>,
+    history: BTreeMap<(u16, Prefix), Past>,
+    awaited: BTreeMap<(u16, Prefix), Ban>,
+    names: Vec<(JailId, String, Timestamp, Option<String>)>,
     position: Option<usize>,
 }
 
@@ -128,8 +136,8 @@ impl ModelStore {
     fn persist(&mut self, changes: &[Change]) {
         for change in changes {
             match change.clone() {
-                Change::Count(failure) => self.failures.push(failure),
-                Change::Forget { jail, source, before } => self.failures.retain(|failure| {
+                Change::Count { failure, weight } => self.failures.push((failure, weight)),
+                Change::Forget { jail, source, before } => self.failures.retain(|(failure, _)| {
                     (failure.jail, failure.source) != (jail, source)
                         || before.is_some_and(|before| failure.time >= before)
                 }),
@@ -148,7 +156,23 @@ impl ModelStore {
                         None => self.pardons.remove(&(jail.0, source)),
                     };
                 }
-                Change::Correlate { .. } => {}
+                Change::Remember { jail, source, past } => {
+                    match past {
+                        Some(past) => self.history.insert((jail.0, source), past),
+                        None => self.history.remove(&(jail.0, source)),
+                    };
+                }
+                Change::Await(ban) => {
+                    self.awaited.insert((ban.jail.0, ban.source), ban);
+                }
+                Change::Decided { jail, source } => {
+                    self.awaited.remove(&(jail.0, source));
+                }
+                Change::AwaitName { jail, name, time, user } => {
+                    self.names.push((jail, name, time, user));
+                }
+                Change::NameDecided { name } => self.names.retain(|named| named.1 != name),
+                Change::Correlate { .. } | Change::Listed { .. } => {}
             }
         }
     }
@@ -158,6 +182,14 @@ impl ModelStore {
             bans: self.bans.values().copied().collect(),
             failures: self.failures.clone(),
             correlations: Vec::new(),
+            lists: Vec::new(),
+            history: self
+                .history
+                .iter()
+                .map(|(&(jail, source), &past)| (JailId(jail), source, past))
+                .collect(),
+            awaited: self.awaited.values().copied().collect(),
+            names: self.names.clone(),
             pardons: self
                 .pardons
                 .iter()
@@ -178,6 +210,29 @@ fn enforce(kernel: &mut BTreeMap<(u16, Prefix), Option<i64>>, deltas: &[Delta]) 
                 kernel.remove(&(jail.0, source));
             }
         }
+    }
+}
+
+/// `sshd` whose bans grow, `proxmox` that asks a command, and `recidive` on top.
+fn all_kinds() -> Vec<Jail> {
+    let [mut sshd, mut proxmox]: [Jail; 2] = jails().try_into().expect("two jails");
+    sshd.escalation = Some(escalation());
+    let arguments = vec!["/bin/known".to_owned(), "<ip>".to_owned()];
+    proxmox.ignore_command = Some(IgnoreCommand { arguments, cache: None });
+    vec![sshd, proxmox, recidive()]
+}
+
+/// Answers every question, also those that an answer leads to: the command lets only
+/// the first source be.
+fn answer(engine: &mut Engine, now: i64, effects: Effects, mut carry_out: impl FnMut(&Effects)) {
+    let mut questions = effects.ask;
+    while let Some(Question { id, ask }) = questions.pop() {
+        let Ask::Run(arguments) = ask else { panic!("not asked: {ask:?}") };
+        let code = i32::from(arguments != ["/bin/known", "192.0.2.1"]);
+        let said = Ok(Said::Exited(code));
+        let effects = engine.handle(at(now), Input::Answer(Answer { id, said }));
+        carry_out(&effects);
+        questions.extend(effects.ask);
     }
 }
 
@@ -206,6 +261,7 @@ proptest! {
         }
     }
 
+    /// Growing bans, bans of bans and bans that wait for an answer included.
     #[test]
     fn a_crash_anywhere_changes_nothing(
         steps in steps(),
@@ -213,12 +269,13 @@ proptest! {
             Just(Crash::BeforePersist), Just(Crash::BeforeEnforce), Just(Crash::AfterEnforce),
         ], 0..6),
     ) {
-        let (mut undisturbed, _) = engine(Stored::default(), at(1_000));
-        let (mut disturbed, _) = engine(Stored::default(), at(1_000));
+        let (mut undisturbed, _) = engine_of(all_kinds(), Stored::default(), at(1_000));
+        let (mut disturbed, _) = engine_of(all_kinds(), Stored::default(), at(1_000));
         let mut store = ModelStore::default();
         let mut kernel = BTreeMap::new();
         for (number, (now, input)) in inputs(&steps).into_iter().enumerate() {
-            undisturbed.handle(at(now), input.clone());
+            let effects = undisturbed.handle(at(now), input.clone());
+            answer(&mut undisturbed, now, effects, |_| {});
             let crash = crashes.get(&number).copied();
             let effects = disturbed.handle(at(now), input.clone());
             if crash != Some(Crash::BeforePersist) {
@@ -227,20 +284,28 @@ proptest! {
             if !matches!(crash, Some(Crash::BeforePersist | Crash::BeforeEnforce)) {
                 enforce(&mut kernel, &effects.enforce);
             }
+            // What the source and whoever orders do again after a crash.
+            let mut again = None;
+            let mut effects = effects;
             if crash.is_some() {
-                let (restored, effects) = engine(store.stored(), at(now));
-                disturbed = restored;
+                (disturbed, effects) = engine_of(all_kinds(), store.stored(), at(now));
                 store.persist(&effects.persist);
                 // The start brings the kernel to the snapshot.
                 kernel = bans(&disturbed);
                 // The source goes on after the stored position; whoever gave an order
                 // by hand got no answer, and gives it again.
                 let read = matches!(input, Input::Entries(_)) && store.position == Some(number);
-                if !read {
-                    let effects = disturbed.handle(at(now), input);
-                    store.persist(&effects.persist);
-                    enforce(&mut kernel, &effects.enforce);
-                }
+                again = (!read).then_some(input);
+            }
+            let mut carry_out = |effects: &Effects| {
+                store.persist(&effects.persist);
+                enforce(&mut kernel, &effects.enforce);
+            };
+            answer(&mut disturbed, now, effects, &mut carry_out);
+            if let Some(input) = again {
+                let effects = disturbed.handle(at(now), input);
+                carry_out(&effects);
+                answer(&mut disturbed, now, effects, carry_out);
             }
             prop_assert_eq!(bans(&undisturbed), bans(&disturbed), "after input {}", number);
             prop_assert_eq!(&kernel, &bans(&undisturbed));

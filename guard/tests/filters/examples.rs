@@ -33,7 +33,7 @@ struct Connection {
 }
 
 fn check(name: &str) {
-    let text = support::repository(&format!("tests/fixtures/filters/{name}.toml"));
+    let text = support::repository(&format!("config/filter.d/examples/{name}.toml"));
     let examples: Examples = toml::from_str(&text).expect("examples");
     let daemon = match examples.daemon.as_str() {
         "sshd" => Daemon::Sshd,

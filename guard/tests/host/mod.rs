@@ -50,6 +50,7 @@ impl Host {
             let severity = match diagnostic.severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
+                Severity::Note => "note",
             };
             assert!(diagnostic.help.is_some(), "{diagnostic} says what to do");
             let file = diagnostic.file.as_deref().unwrap_or(Path::new("?"));

@@ -15,7 +15,7 @@ use guard_common::packet::Link;
 use guard_common::verdict::Verdict;
 
 pub use build::{Extension, Fragment, Packet, Protocol, WrittenLink};
-pub use world::{NOW, Scope, World};
+pub use world::{Found, NOW, Scope, World};
 
 /// One packet and what must become of it.
 #[derive(Clone, Debug)]

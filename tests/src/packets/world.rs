@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::IpAddr;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use guard_common::layout::{
-    Ban, FOREVER, OTHER_INDEX, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST, port_index,
+    Ban, FOREVER, OTHER_INDEX, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST, SLOTS, Slot, port_index,
 };
 use guard_common::packet::Address;
 use guard_common::verdict::Tables;
@@ -41,8 +41,10 @@ impl Scope {
 /// Bans, port classes and own addresses, for a clock that shows `now`.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// Banned sources.
+    /// Banned addresses.
     pub bans: HashMap<IpAddr, Ban>,
+    /// Banned prefixes, each with what all prefixes around it cut off as well.
+    pub nets: HashMap<(IpAddr, u8), Ban>,
     /// Port classes, by their index; what is not here is in none.
     pub classes: HashMap<u32, u64>,
     /// This host's addresses.
@@ -51,6 +53,15 @@ pub struct World {
     pub scope: Scope,
     now: u64,
     by_address: HashMap<Address, IpAddr>,
+}
+
+/// A ban that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// Of one address.
+    Address(IpAddr),
+    /// Of a prefix.
+    Net(IpAddr, u8),
 }
 
 #[derive(serde::Deserialize)]
@@ -75,6 +86,8 @@ struct Class {
 #[serde(deny_unknown_fields)]
 struct WrittenBan {
     source: IpAddr,
+    /// Leading bits of a prefix; absent for an address.
+    length: Option<u8>,
     slots: Vec<WrittenSlot>,
 }
 
@@ -114,10 +127,11 @@ impl World {
             let bit = written.class.iter().position(|class| class.name == *name);
             bit.map(|bit| 1_u64 << bit).with_context(|| format!("there is no class `{name}`"))
         };
-        let mut bans = HashMap::new();
-        for written_ban in &written.ban {
+        let ban_of = |of: &[&WrittenBan]| -> anyhow::Result<Ban> {
             let mut ban = Ban::default();
-            for (slot, written_slot) in ban.slots.iter_mut().zip(&written_ban.slots) {
+            let written_slots: Vec<_> = of.iter().flat_map(|one| &one.slots).collect();
+            ensure!(written_slots.len() <= SLOTS, "more slots than there are");
+            for (slot, written_slot) in ban.slots.iter_mut().zip(written_slots) {
                 for name in &written_slot.classes {
                     slot.classes |= bit_of(name)?;
                 }
@@ -128,10 +142,49 @@ impl World {
                     End::Never => FOREVER,
                 };
             }
-            bans.insert(written_ban.source, ban);
+            Ok(ban)
+        };
+        let (mut bans, mut nets) = (HashMap::new(), HashMap::new());
+        for one in &written.ban {
+            let Some(length) = one.length else {
+                bans.insert(one.source, ban_of(&[one])?);
+                continue;
+            };
+            let around: Vec<&WrittenBan> = written
+                .ban
+                .iter()
+                .filter(|other| other.length.is_some_and(|other| other <= length))
+                .filter(|other| contains(other.source, other.length, one.source))
+                .collect();
+            nets.insert((one.source, length), ban_of(&around)?);
         }
         let by_address = bans.keys().map(|source| (Address::from(*source), *source)).collect();
-        Ok(Self { bans, classes, own: written.own, scope: Scope::Host, now, by_address })
+        Ok(Self { bans, nets, classes, own: written.own, scope: Scope::Host, now, by_address })
+    }
+}
+
+/// Whether an address lies in a prefix, by its bits alone.
+fn contains(net: IpAddr, length: Option<u8>, address: IpAddr) -> bool {
+    let (net, address, bits) = match (net, address) {
+        (IpAddr::V4(net), IpAddr::V4(address)) => {
+            (u128::from(u32::from(net)), u128::from(u32::from(address)), 32)
+        }
+        (IpAddr::V6(net), IpAddr::V6(address)) => (u128::from(net), u128::from(address), 128),
+        _ => return false,
+    };
+    let free = length.map_or(0, |length| bits - u32::from(length));
+    free == 128 || net >> free == address >> free
+}
+
+fn ip_of(address: &Address) -> IpAddr {
+    match address {
+        Address::V4(word) => IpAddr::from(word.to_ne_bytes()),
+        Address::V6(words) => {
+            let mut octets = [0; 16];
+            octets[..8].copy_from_slice(&words[0].to_ne_bytes());
+            octets[8..].copy_from_slice(&words[1].to_ne_bytes());
+            IpAddr::from(octets)
+        }
     }
 }
 
@@ -163,15 +216,26 @@ impl Class {
 
 /// The tables of the host. (A plain rendering, which shares nothing with the kernel's maps.)
 impl Tables for World {
-    type Ban = IpAddr;
+    type Ban = Found;
 
-    fn ban(&self, source: &Address) -> Option<IpAddr> {
-        self.by_address.get(source).copied()
+    fn ban(&self, source: &Address) -> (Slot, Option<Found>) {
+        (Slot::default(), self.by_address.get(source).copied().map(Found::Address))
     }
 
-    fn latest(&self, ban: IpAddr, classes: u64) -> Option<u64> {
-        let slots = self.bans.get(&ban).map(|ban| ban.slots).into_iter().flatten();
-        slots.filter(|slot| slot.classes & classes != 0).map(|slot| slot.until).max()
+    fn net_ban(&self, source: &Address) -> Option<Found> {
+        let source = ip_of(source);
+        let around = self.nets.keys().filter(|(net, length)| contains(*net, Some(*length), source));
+        let longest = around.max_by_key(|(_, length)| *length)?;
+        Some(Found::Net(longest.0, longest.1))
+    }
+
+    fn latest(&self, ban: Found, classes: u64) -> u64 {
+        let found = match ban {
+            Found::Address(address) => self.bans.get(&address),
+            Found::Net(address, length) => self.nets.get(&(address, length)),
+        };
+        let slots = found.map(|ban| ban.slots).into_iter().flatten();
+        slots.filter(|slot| slot.classes & classes != 0).map(|slot| slot.until).max().unwrap_or(0)
     }
 
     fn port_classes(&self, index: u32) -> u64 {

@@ -7,4 +7,6 @@ mod bans;
 mod bed;
 mod gap;
 mod interfaces;
+mod keep;
+mod nets;
 mod table;

@@ -160,10 +160,11 @@ fn nobody_passes_and_nobody_is_hit_while_bans_come_and_go() -> Result<()> {
     let flood: u64 = std::env::var("GUARD_FLOOD").ok().map_or(Ok(10_000_000), |it| it.parse())?;
     let bpffs = Bpffs::new()?;
     let mut xdp = Xdp::open(options(&bpffs))?;
-    // Who stays: some in words (for an hour), some in the hash map (for ever), and one
-    // that moves to and fro.
-    let mut stay = bans(0..12, HOUR);
-    stay.extend(bans(12..16, None));
+    // Who stays: some in words, for an hour or for ever, some in the hash map, because two
+    // jails ban them, and one that moves to and fro.
+    let mut stay = bans(0..10, HOUR);
+    stay.extend(bans(10..16, None));
+    stay.extend((13..16).map(|number| ban(1, address(number), HOUR)));
     xdp.replace(&snapshot(stay.clone()), now())?;
     xdp.follow_addresses(&Host::default())?;
     let pinned = Pinned::open(&bpffs.path())?;

@@ -12,6 +12,7 @@ use crate::{packages, workspace};
 
 mod bans;
 mod figures;
+mod files;
 mod idle;
 mod latency;
 mod rig;
@@ -34,6 +35,9 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, clap::Subcommand)]
 enum What {
+    /// What a packet costs with few bans and with a million, beside a program that looks
+    /// at nothing; guard alone, no container.
+    Datapath,
     /// From the third failure in the journal to the first dropped packet.
     Latency {
         /// Bans of guard to measure, half with failures back to back, half with gaps.
@@ -52,6 +56,18 @@ enum What {
         #[arg(long, default_value_t = 500)]
         peer_count: usize,
     },
+    /// A log file that is written fast and rotated meanwhile; guard alone, no container.
+    Files {
+        /// How long to write.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// How much in each second.
+        #[arg(long, default_value_t = 100)]
+        megabytes: u64,
+        /// How often the file is renamed and made anew meanwhile.
+        #[arg(long, default_value_t = 3)]
+        rotations: u64,
+    },
     /// Memory and processor time while nothing happens.
     Idle {
         /// How long to look.
@@ -62,10 +78,19 @@ enum What {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     guard_tests::namespace::require_root()?;
+    if let What::Datapath = options.what {
+        packages::need(&[packages::BUILD, packages::NAMESPACES, packages::KERNEL])?;
+        let run = ["run", "--release", "--package", "guard-tests", "--example", "datapath"];
+        return workspace::show("data plane", &mut workspace::cargo(&run));
+    }
     packages::need(&[packages::BUILD, packages::NAMESPACES, packages::HOSTS])?;
     let program = workspace::build_guardctl()?;
+    if let What::Files { seconds, megabytes, rotations } = options.what {
+        return told(&files::measure(&program, seconds, megabytes, rotations)?, options.check);
+    }
     let mut rig = rig::Rig::new(&program, &options.backend)?;
     let goals = match options.what {
+        What::Files { .. } | What::Datapath => Vec::new(),
         What::Latency { bans, peer_bans } => {
             latency::measure(&mut rig, bans, unless(options.alone, peer_bans))?
         }
@@ -76,11 +101,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             idle::measure(&mut rig, Duration::from_secs(seconds), !options.alone)?
         }
     };
+    told(&goals, options.check)
+}
+
+/// Prints the goals; with `check`, a missed one is an error.
+fn told(goals: &[figures::Goal], check: bool) -> Result<()> {
     let missed = goals.iter().filter(|goal| !goal.is_met()).count();
-    for goal in &goals {
+    for goal in goals {
         println!("{goal}");
     }
-    if options.check && missed > 0 {
+    if check && missed > 0 {
         bail!("{missed} goals missed");
     }
     Ok(())

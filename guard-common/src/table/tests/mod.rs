@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use super::place::WORDS;
 use super::{Entry, Found, Header, Line, MAX_SECONDS, Memory, Seed, Table, find};
+use crate::layout::FOREVER;
 
 /// Numbers that look random, the same in each run (Steele, Lea, Flood: SplitMix64).
 pub(super) fn numbers(mut state: u64) -> impl FnMut() -> u64 {
@@ -66,11 +67,16 @@ fn a_word_says_address_class_and_end() {
                 let word = entry.word(address) | marked;
                 assert_eq!(super::entry::address(word), address);
                 let back = Entry::of(word).expect("not empty");
-                assert_eq!((u64::from(back.seconds()), back.class()), (seconds, class));
+                assert_eq!(back.until(1_000), (1_000 + seconds) * 1_000_000_000);
+                assert_eq!(back.class(), class);
             }
         }
     }
+    let forever = Entry::forever(5).expect("a class");
+    assert_eq!(Entry::of(forever.word(9)), Some(forever));
+    assert_eq!(forever.until(1_000), FOREVER);
     assert_eq!(Entry::new(64, 1), None, "there are 64 classes");
+    assert_eq!(Entry::forever(64), None, "there are 64 classes");
     assert_eq!(Entry::new(0, 0), None, "0 is empty");
     assert_eq!(Entry::new(0, u64::from(MAX_SECONDS) + 1), None, "too far away");
 }

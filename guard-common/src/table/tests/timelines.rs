@@ -86,7 +86,7 @@ impl Elsewhere for Kernel {
     }
 
     fn ban(entry: Entry, epoch: u64) -> u32 {
-        assert_eq!(epoch + u64::from(entry.seconds()), END, "ends move with the epoch");
+        assert_eq!(entry.until(epoch), END * 1_000_000_000, "ends move with the epoch");
         entry.class().into()
     }
 

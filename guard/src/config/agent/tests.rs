@@ -51,6 +51,7 @@ fn every_key_is_taken() {
         vendor-directory = "/b"
         state-directory = "/c"
         socket = "/d"
+        helper-socket = "/f"
         bpf-directory = "/e"
         log = "journal"
         [limits]
@@ -58,6 +59,8 @@ fn every_key_is_taken() {
         tracked-sources = 0x10
         connections = 7
         exact-counters = 0
+        known-sources = 9
+        history = "1d 12h"
         match-steps = 2000
     "#;
     let prefix = |text: &str| text.parse::<Prefix>().expect("a prefix");
@@ -71,6 +74,7 @@ fn every_key_is_taken() {
         vendor_directory: "/b".into(),
         state_directory: "/c".into(),
         socket: "/d".into(),
+        helper_socket: "/f".into(),
         bpf_directory: "/e".into(),
         log: LogTarget::Journal,
         limits: Limits {
@@ -78,6 +82,8 @@ fn every_key_is_taken() {
             tracked_sources: 16,
             connections: 7,
             exact_counters: 0,
+            known_sources: 9,
+            history: Span::from_seconds(36 * 3_600),
             match_steps: 2_000,
         },
     };
@@ -88,6 +94,7 @@ fn every_key_is_taken() {
 fn all_problems_are_told_at_once() {
     let text = "backend = \"xpd\"\nintrefaces = \"auto\"\nscope = 1\nallow = [\"10.0.0.0/33\"]\n\
                 socket = \"guard.sock\"\ninterfaces = [\"lo\"]\n[limits]\nbans = 0\nban = 1\n\
+                history = \"-1\"\n\
                 [limit]\n";
     let told: Vec<_> = parse(text)
         .expect_err("problems")
@@ -109,9 +116,10 @@ fn all_problems_are_told_at_once() {
         "4:10:13 `\"10.0.0.0/33\"` is neither an address nor a prefix (write such as [\"192.0.2.1\", \"2001:db8::/32\"])",
         "5:10:12 socket = \"guard.sock\" is no absolute path (begin it with /)",
         "8:8:1 bans = 0 is out of range (write a whole number from 1 to 16777216)",
+        "10:11:4 history = \"-1\" is no length of time (write a length of time in quotes, such as \"36h\" or \"1d\")",
         "9:1:3 unknown key `ban` (did you mean `bans`?)",
         "2:1:10 unknown key `intrefaces` (did you mean `interfaces`?)",
-        "10:2:5 unknown key `limit` (did you mean `limits`?)",
+        "11:2:5 unknown key `limit` (did you mean `limits`?)",
     ];
     assert_eq!(told, expected);
 }

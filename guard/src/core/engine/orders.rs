@@ -1,7 +1,9 @@
 //! What people order: bans and unbans by hand.
 
-use super::{Engine, Wish, ended};
+use super::Engine;
+use super::banning::{Wish, ended};
 use crate::core::addr::Prefix;
+use crate::core::delta::Terms;
 use crate::core::effects::{Change, Effects, Outcome};
 use crate::core::input::Manual;
 use crate::core::jail::JailId;
@@ -17,7 +19,6 @@ impl Engine {
     ) -> Outcome {
         match manual {
             Manual::Ban { jail, sources, ban_time, force } => {
-                let ban_time = ban_time.unwrap_or(self.cells[jail.index()].jail.ban_time);
                 self.ban_by_hand(now, jail, sources, ban_time, force, effects)
             }
             Manual::Unban { jail, sources } => self.unban_by_hand(now, jail, sources, effects),
@@ -29,16 +30,12 @@ impl Engine {
         now: Timestamp,
         jail: JailId,
         sources: Vec<Prefix>,
-        ban_time: Option<Span>,
+        ban_time: Option<Option<Span>>,
         force: bool,
         effects: &mut Effects,
     ) -> Outcome {
         let mut outcome = Outcome::default();
         for source in sources {
-            if !source.is_host() {
-                outcome.refused.push((source, Allowed::Wide));
-                continue;
-            }
             let gate = self.gate(jail);
             let cleared = match (force, gate.clear(source)) {
                 (_, Ok(cleared)) => cleared,
@@ -49,8 +46,10 @@ impl Engine {
                 }
             };
             let reason = Reason::Manual { forced: cleared.forced() };
-            let until = ban_time.map(|span| now + span);
-            match self.ban(jail, cleared, now, until, reason, effects) {
+            // Without a time it is a ban like others, longer for those who come back.
+            let length = ban_time.unwrap_or_else(|| self.ban_time(jail, source, now));
+            let until = length.map(|span| now + span);
+            match self.ban(jail, cleared, Terms { since: now, until, reason }, effects) {
                 Wish::Granted => {}
                 Wish::AlreadySo => {
                     outcome.unchanged.push(source);
@@ -61,9 +60,7 @@ impl Engine {
                     continue;
                 }
             }
-            if self.cells[jail.index()].windows.forget(&source) {
-                effects.persist.push(Change::Forget { jail, source, before: None });
-            }
+            self.forget_failures(jail, source, effects);
             outcome.changed += 1;
         }
         outcome
@@ -89,6 +86,13 @@ impl Engine {
                 while let Some(source) = windows.expire_one(Timestamp::from_micros(i64::MAX)) {
                     effects.persist.push(Change::Forget { jail, source, before: None });
                 }
+                for source in self.asking.awaited(jail) {
+                    self.forget_failures(jail, source, effects);
+                }
+                let known = self.history.as_ref().map(|history| history.sources(jail));
+                for source in known.into_iter().flatten() {
+                    self.forget_past(jail, source, effects);
+                }
             }
         }
         let everybody = sources.is_none();
@@ -105,9 +109,8 @@ impl Engine {
                 if !everybody {
                     self.pardon(jail, Some(source), now, effects);
                 }
-                if self.cells[jail.index()].windows.forget(&source) {
-                    effects.persist.push(Change::Forget { jail, source, before: None });
-                }
+                self.forget_failures(jail, source, effects);
+                self.forget_past(jail, source, effects);
                 if self.ledger.unban(jail, source) {
                     ended(jail, source, effects);
                     outcome.changed += 1;
@@ -116,8 +119,29 @@ impl Engine {
             if outcome.changed == before {
                 outcome.unchanged.push(source);
             }
+            // Of all sources none is left.
+            let around = jails.iter().filter(|_| !everybody);
+            let around = around.filter_map(|&jail| self.ledger.around(jail, source)).min();
+            outcome.still_banned.extend(around.map(|prefix| (source, prefix)));
         }
         outcome
+    }
+
+    /// Forgets what accuses a source: its failures, and a ban that waits for an answer.
+    fn forget_failures(&mut self, jail: JailId, source: Prefix, effects: &mut Effects) {
+        if self.cells[jail.index()].windows.forget(&source) {
+            effects.persist.push(Change::Forget { jail, source, before: None });
+        }
+        if self.asking.acquit(jail, source).is_some() {
+            effects.persist.push(Change::Decided { jail, source });
+        }
+    }
+
+    /// Forgets the earlier bans of a source.
+    fn forget_past(&mut self, jail: JailId, source: Prefix, effects: &mut Effects) {
+        if self.history.as_mut().is_some_and(|history| history.forget(jail, source)) {
+            effects.persist.push(Change::Remember { jail, source, past: None });
+        }
     }
 
     fn pardon(

@@ -15,18 +15,19 @@
 //! what a group keeps whose last repetition was empty. A repeated look-around, which
 //! Python takes and nobody writes, is refused.
 //!
-//! The text that is searched ends in its only newline, so `(?m:$)` says exactly what
-//! Python's `$` says.
+//! A single line ends in its only newline, or has none: there `(?m:$)` says exactly what
+//! Python's `$` says, among several lines only where the expression is meant for them.
 
 mod class;
 mod escape;
 mod flags;
 
 use flags::Flags;
+pub(in crate::core) use flags::Lines;
 
 /// An expression in Rust's syntax.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Converted {
+pub(in crate::core) struct Converted {
     /// For `regex`, or for `fancy-regex` if it needs to backtrack.
     pub expression: String,
     /// Whether it uses what a linear-time engine cannot do.
@@ -37,10 +38,10 @@ pub(super) struct Converted {
 ///
 /// # Errors
 /// What in it Python would refuse, or Rust cannot say.
-pub(super) fn convert(python: &str) -> Result<Converted, String> {
-    let mut global = Flags::default();
+pub(in crate::core) fn convert(python: &str, lines: Lines) -> Result<Converted, String> {
+    let mut global = Flags { multi_line: lines == Lines::Each, ..Flags::default() };
     loop {
-        match Converter::new(python, global).run() {
+        match Converter::new(python, lines, global).run() {
             Err(Stop::Restart(flags)) => global = flags,
             Err(Stop::Refuse(message)) => return Err(message),
             Ok(converted) => return Ok(converted),
@@ -82,6 +83,7 @@ struct Converter {
     out: String,
     /// Flags in effect, and those to return to at the end of each open group.
     flags: Flags,
+    lines: Lines,
     global: Flags,
     groups: Vec<Flags>,
     names: Vec<String>,
@@ -91,7 +93,7 @@ struct Converter {
 }
 
 impl Converter {
-    fn new(python: &str, global: Flags) -> Self {
+    fn new(python: &str, lines: Lines, global: Flags) -> Self {
         let mut out = String::with_capacity(python.len() + 16);
         out.push_str(match (global.ignore_case, global.dot_all) {
             (false, false) => "",
@@ -104,6 +106,7 @@ impl Converter {
             at: 0,
             out,
             flags: global,
+            lines,
             global,
             groups: Vec::new(),
             names: Vec::new(),
@@ -141,7 +144,8 @@ impl Converter {
                     self.before = Before::Nothing;
                 }
                 '$' => {
-                    self.out.push_str("(?m:$)");
+                    let end = self.lines == Lines::AsOne && !self.flags.multi_line;
+                    self.out.push_str(if end { r"(?:\n?\z)" } else { "(?m:$)" });
                     self.before = Before::Nothing;
                 }
                 '.' => {

@@ -7,7 +7,8 @@
 use std::ops::Range;
 
 use super::Limits;
-use super::convert::convert;
+use super::automaton::{Pattern, Relaxed, Spans, relax};
+use super::convert::{Lines, convert};
 use super::tags;
 
 /// A span of bytes in the text that was searched.
@@ -22,6 +23,12 @@ pub(super) struct StepLimit;
 pub(super) struct Expression {
     engine: Engine,
     groups: Groups,
+    /// The same for an automaton, unless that cannot be.
+    relaxed: Option<Relaxed>,
+    /// Names of the groups that mean something.
+    wanted: Vec<String>,
+    /// `groups` by place in `wanted`.
+    places: Groups,
 }
 
 #[derive(Debug)]
@@ -34,10 +41,10 @@ enum Engine {
 /// that captures any text.
 #[derive(Debug, Default)]
 struct Groups {
-    ip4: Option<usize>,
-    ip6: Option<usize>,
-    dns: Option<usize>,
-    id: Option<usize>,
+    ip4: Vec<usize>,
+    ip6: Vec<usize>,
+    dns: Vec<usize>,
+    id: Vec<usize>,
     prefix_length: Option<usize>,
     user: Vec<usize>,
     connection: Option<usize>,
@@ -47,11 +54,32 @@ struct Groups {
     content: Option<usize>,
 }
 
+/// What an expression is meant for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Meaning {
+    /// What it is searched in.
+    pub lines: Lines,
+    /// Whether `<HOST>` may be a name.
+    pub names: bool,
+}
+
+/// A match with all that it captured by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Named {
+    pub whole: Span,
+    /// Groups that took part, in their order.
+    pub groups: Vec<(String, Span)>,
+}
+
 /// What the groups captured. Spans are never empty, but for `content`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Captured {
-    /// `<HOST>` and its kin, or else `<F-ID>`.
+    /// `<HOST>` and its kin, where it is an address.
     pub address: Option<Span>,
+    /// The same, where it is a name.
+    pub name: Option<Span>,
+    /// `<F-ID>`.
+    pub id: Option<Span>,
     /// `<CIDR>`.
     pub prefix_length: Option<Span>,
     /// `<F-USER>`, or else the first of `<F-ALT_USER…>`.
@@ -66,6 +94,8 @@ pub(super) struct Captured {
     pub forget: Option<Span>,
     /// `<F-CONTENT>`.
     pub content: Option<Span>,
+    /// The part of the text that was searched; set by the search of the line.
+    pub searched: Span,
 }
 
 impl Captured {
@@ -88,9 +118,11 @@ impl Captured {
         self
     }
 
-    fn spans(&mut self) -> [&mut Option<Span>; 8] {
+    fn spans(&mut self) -> [&mut Option<Span>; 10] {
         [
             &mut self.address,
+            &mut self.name,
+            &mut self.id,
             &mut self.prefix_length,
             &mut self.user,
             &mut self.connection,
@@ -107,8 +139,8 @@ impl Expression {
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub(super) fn compile(text: &str, limits: Limits) -> Result<Self, String> {
-        let converted = convert(&tags::expand(text))?;
+    pub(super) fn compile(text: &str, meaning: Meaning, limits: Limits) -> Result<Self, String> {
+        let converted = convert(&tags::expand(text, meaning.names), meaning.lines)?;
         let engine = if converted.backtracking {
             let regex = fancy_regex::RegexBuilder::new(&converted.expression)
                 .backtrack_limit(limits.steps)
@@ -128,13 +160,35 @@ impl Expression {
             Engine::Backtracking { regex, .. } => regex.capture_names().collect(),
         };
         let groups = Groups::from_names(&names);
-        Ok(Self { engine, groups })
+        let named = |number: &usize| names[*number].map(str::to_owned);
+        let wanted: Vec<String> = groups.numbers().iter().filter_map(named).collect();
+        let places: Vec<Option<&str>> = wanted.iter().map(|name| Some(name.as_str())).collect();
+        let places = Groups::from_names(&places);
+        Ok(Self { relaxed: relax(&converted.expression), groups, wanted, places, engine })
+    }
+
+    /// The expression for an automaton.
+    pub(super) fn pattern(&self) -> Option<Pattern<'_>> {
+        Some(Pattern { relaxed: self.relaxed.as_ref()?, wanted: &self.wanted })
+    }
+
+    /// What an automaton captured for [`Expression::pattern`].
+    pub(super) fn captured(&self, spans: &Spans) -> Captured {
+        self.places.pick(|place| spans.span(place))
+    }
+
+    /// The converted expression.
+    pub(super) fn converted(&self) -> &str {
+        match &self.engine {
+            Engine::Linear(regex) => regex.as_str(),
+            Engine::Backtracking { regex, .. } => regex.as_str(),
+        }
     }
 
     /// Whether it can say who failed.
     pub(super) fn names_address(&self) -> bool {
         let groups = &self.groups;
-        [groups.ip4, groups.ip6, groups.dns, groups.id].iter().any(Option::is_some)
+        [&groups.ip4, &groups.ip6, &groups.dns, &groups.id].iter().any(|all| !all.is_empty())
     }
 
     /// Whether it can say which connection a line belongs to.
@@ -142,12 +196,32 @@ impl Expression {
         self.groups.connection.is_some()
     }
 
-    /// The linear-time expression's own text, for matching many at once.
-    pub(super) fn linear(&self) -> Option<&str> {
+    /// Everything that it captures by name where it matches first.
+    pub(super) fn named(&self, text: &str) -> Option<Named> {
+        let mut named = Named::default();
+        let mut push = |name: Option<&str>, span: Option<Span>| {
+            if let (Some(name), Some(span)) = (name, span) {
+                named.groups.push((name.to_owned(), span));
+            }
+        };
         match &self.engine {
-            Engine::Linear(regex) => Some(regex.as_str()),
-            Engine::Backtracking { .. } => None,
+            Engine::Linear(regex) => {
+                let captures = regex.captures(text)?;
+                for (number, name) in regex.capture_names().enumerate() {
+                    push(name, captures.get(number).map(|found| found.range()));
+                }
+                named.whole = captures.get(0)?.range();
+            }
+            Engine::Backtracking { text_bytes, .. } if text.len() > *text_bytes => return None,
+            Engine::Backtracking { regex, .. } => {
+                let captures = regex.captures(text).ok()??;
+                for (number, name) in regex.capture_names().enumerate() {
+                    push(name, captures.get(number).map(|found| found.range()));
+                }
+                named.whole = captures.get(0)?.range();
+            }
         }
+        Some(named)
     }
 
     /// Whether it matches anywhere.
@@ -180,22 +254,24 @@ impl Expression {
 
 impl Groups {
     fn from_names(names: &[Option<&str>]) -> Self {
-        let number = |name| names.iter().position(|group| *group == Some(name));
-        let mut alternates: Vec<(&str, usize)> = names
-            .iter()
-            .enumerate()
-            .filter_map(|(i, group)| Some(((*group)?, i)))
-            .filter(|(name, _)| is_alternate(name, "user"))
-            .collect();
-        alternates.sort_unstable();
-        let user = number("user").into_iter().chain(alternates.iter().map(|(_, i)| *i));
+        let number = |name: &str| names.iter().position(|group| *group == Some(name));
+        let all = |name: &str, alternate: &str| -> Vec<usize> {
+            let mut alternates: Vec<(&str, usize)> = names
+                .iter()
+                .enumerate()
+                .filter_map(|(i, group)| Some(((*group)?, i)))
+                .filter(|(name, _)| is_alternate(name, alternate))
+                .collect();
+            alternates.sort_unstable();
+            number(name).into_iter().chain(alternates.iter().map(|(_, i)| *i)).collect()
+        };
         Self {
-            ip4: number("ip4"),
-            ip6: number("ip6"),
-            dns: number("dns"),
-            id: number("fid"),
+            ip4: all("ip4", "ip4"),
+            ip6: all("ip6", "ip6"),
+            dns: all("dns", "dns"),
+            id: all("fid", "id"),
             prefix_length: number("cidr"),
-            user: user.collect(),
+            user: all("user", "user"),
             connection: number("mlfid"),
             no_failure: number("nofail"),
             gained: number("mlfgained"),
@@ -204,23 +280,41 @@ impl Groups {
         }
     }
 
+    /// The numbers of all of them.
+    fn numbers(&self) -> Vec<usize> {
+        let lists = [&self.ip4, &self.ip6, &self.dns, &self.id, &self.user].into_iter().flatten();
+        let single = [
+            self.prefix_length,
+            self.connection,
+            self.no_failure,
+            self.gained,
+            self.forget,
+            self.content,
+        ];
+        lists.copied().chain(single.into_iter().flatten()).collect()
+    }
+
     fn pick(&self, group: impl Fn(usize) -> Option<Span>) -> Captured {
         let text = |number: Option<usize>| number.and_then(&group).filter(|s| !s.is_empty());
+        let any = |numbers: &[usize]| numbers.iter().find_map(|number| text(Some(*number)));
         Captured {
-            address: [self.ip4, self.ip6, self.dns, self.id].into_iter().find_map(text),
+            address: any(&self.ip4).or_else(|| any(&self.ip6)),
+            name: any(&self.dns),
+            id: any(&self.id),
             prefix_length: text(self.prefix_length),
-            user: self.user.iter().find_map(|number| text(Some(*number))),
+            user: any(&self.user),
             connection: text(self.connection),
             no_failure: text(self.no_failure),
             gained: text(self.gained),
             forget: text(self.forget),
             content: self.content.and_then(&group),
+            searched: 0..0,
         }
     }
 }
 
 /// Whether a group is `alt_NAME` or `alt_NAME_1`, `alt_NAME_2` and so on.
-fn is_alternate(group: &str, name: &str) -> bool {
+pub(super) fn is_alternate(group: &str, name: &str) -> bool {
     let Some(rest) = group.strip_prefix("alt_").and_then(|rest| rest.strip_prefix(name)) else {
         return false;
     };
@@ -241,7 +335,7 @@ mod tests {
     use super::*;
 
     fn expression(text: &str) -> Expression {
-        Expression::compile(text, Limits::default()).expect("an expression")
+        Expression::compile(text, Meaning::default(), Limits::default()).expect("an expression")
     }
 
     fn captured<'t>(
@@ -280,9 +374,10 @@ mod tests {
 
     #[test]
     fn look_around_backtracks_and_the_rest_does_not() {
-        assert!(expression("^a<HOST>$").linear().is_some());
-        assert!(expression("^(?!b)a<HOST>$").linear().is_none());
-        assert!(expression(r"^(a)\1<HOST>$").linear().is_none());
+        let is_linear = |text| matches!(expression(text).engine, Engine::Linear(_));
+        assert!(is_linear("^a<HOST>$"));
+        assert!(!is_linear("^(?!b)a<HOST>$"));
+        assert!(!is_linear(r"^(a)\1<HOST>$"));
     }
 
     #[test]

@@ -10,8 +10,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::core::addr::Prefix;
+use crate::core::failure::Who;
 use crate::core::time::{Span, Timestamp};
+
+use super::reading::Reading;
 
 mod encoding;
 
@@ -28,6 +30,8 @@ pub struct Memory {
     next_serial: u64,
     /// The text that is being searched; kept for its allocation.
     pub(super) text: String,
+    /// What is needed of earlier lines themselves, if anything is.
+    pub(super) reading: Option<Box<Reading>>,
 }
 
 /// What is known of one connection.
@@ -38,7 +42,7 @@ struct Connection {
     /// Order among those that began at the same time. Not stored.
     serial: u64,
     /// Who is at the other end.
-    address: Option<Prefix>,
+    who: Option<Who>,
     /// The user name that was captured last.
     user: Option<String>,
     /// The first user name that was tried.
@@ -52,7 +56,7 @@ struct Connection {
 /// What one matching line says about its connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line<'t> {
-    pub address: Option<Prefix>,
+    pub who: Option<Who>,
     pub user: Option<&'t str>,
     /// It is no failure by itself (`<F-NOFAIL>`).
     pub no_failure: bool,
@@ -74,6 +78,7 @@ impl Memory {
             by_age: BTreeSet::new(),
             next_serial: 0,
             text: String::new(),
+            reading: None,
         }
     }
 
@@ -126,7 +131,7 @@ impl Memory {
         now: Timestamp,
         line: &Line<'_>,
         changes: &mut Changes,
-    ) -> Option<(Prefix, Option<String>)> {
+    ) -> Option<(Who, Option<String>)> {
         let known = self.connections.get(key).cloned();
         let mut connection = known.clone().unwrap_or_else(|| Connection::new(now));
         if line.gained {
@@ -138,8 +143,8 @@ impl Memory {
         let failed = suspicious || !(line.no_failure || line.gained);
         let mut failure = None;
         if failed {
-            match connection.address {
-                Some(address) => failure = Some((address, connection.user.clone())),
+            match &connection.who {
+                Some(who) => failure = Some((who.clone(), connection.user.clone())),
                 None => connection.pending = true,
             }
         }
@@ -192,7 +197,7 @@ impl Connection {
         Self {
             began,
             serial: 0,
-            address: None,
+            who: None,
             user: None,
             first_user: None,
             several_users: false,
@@ -202,7 +207,9 @@ impl Connection {
 
     /// Adds what a line says; what it does not say stays.
     fn add(&mut self, line: &Line<'_>) {
-        self.address = line.address.or(self.address);
+        if line.who.is_some() {
+            self.who.clone_from(&line.who);
+        }
         if let Some(user) = line.user {
             match &self.first_user {
                 None => self.first_user = Some(user.to_owned()),

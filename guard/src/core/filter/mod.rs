@@ -9,25 +9,34 @@
 //! Entry ─► ignoreregex, prefregex, failregex ─► claimed? ─► memory ─► Finding
 //! ```
 
+mod automaton;
 mod claimed;
-mod convert;
+pub(in crate::core) mod convert;
+mod examine;
 mod expression;
+mod lines;
 mod memory;
+mod ordered;
+mod reading;
 mod search;
 mod tags;
+mod who;
 
 use std::sync::Arc;
 
-use regex::RegexSet;
-
 use crate::core::addr::Prefix;
+use crate::core::date::{DateFrom, Dates, Zone};
 use crate::core::entry::{Daemon, Entry};
-use crate::core::failure::{Attempt, Who};
-use crate::core::time::Timestamp;
+use crate::core::failure::Attempt;
 
-use expression::{Captured, Expression, Span};
-use memory::Line;
+use convert::Lines;
+use expression::{Captured, Expression, Meaning, Span};
+use lines::{MOST_LINES, Placed, Used};
+use ordered::Ordered;
+use reading::{Reading, Seen, is_plain};
+use who::judge;
 
+pub use examine::{Examination, Examined};
 pub use memory::Memory;
 
 /// A filter's text, with every interpolation done, as the configuration gives it.
@@ -47,6 +56,8 @@ pub struct FilterText {
     pub date_pattern: String,
     /// `logtimezone`, such as `UTC` or `UTC+0200`; empty for the host's own.
     pub log_timezone: String,
+    /// The host's own time zone.
+    pub host_zone: Zone,
     /// `usedns`.
     pub use_dns: UseDns,
 }
@@ -109,8 +120,19 @@ pub struct Finding {
     /// Number, from 1, of a `failregex` that was given up on this line because it took
     /// too many steps; 0 for `prefregex` or an `ignoreregex`.
     pub step_limit: Option<usize>,
+    /// How the time of the entry is known.
+    pub date_from: DateFrom,
     /// What is remembered of connections from now on: key and new state, or none.
     pub correlate: Vec<(String, Option<String>)>,
+}
+
+/// Expressions as [`Filter::converted`] gives them; `fancy_regex` reads all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Converted<'f> {
+    /// `prefregex`; its group `content` is what `fail` is tried on.
+    pub prefix: Option<&'f str>,
+    /// `failregex`, in order.
+    pub fail: Vec<&'f str>,
 }
 
 /// A compiled filter. Cheap to clone.
@@ -119,11 +141,14 @@ pub struct Filter(Arc<Expressions>);
 
 #[derive(Debug)]
 struct Expressions {
-    prefix: Option<Expression>,
-    fail: Vec<Expression>,
-    ignore: Vec<Expression>,
-    /// All of `fail` at once, when that can be.
-    any: Option<RegexSet>,
+    /// None, or one.
+    prefix: Option<Ordered>,
+    fail: Ordered,
+    ignore: Ordered,
+    /// How many lines are tried together.
+    max_lines: usize,
+    dates: Dates,
+    use_dns: UseDns,
 }
 
 impl Filter {
@@ -134,8 +159,14 @@ impl Filter {
     /// ever finding anybody.
     pub fn compile(text: &FilterText, limits: Limits) -> Result<Self, Vec<CompileProblem>> {
         let mut problems = Vec::new();
-        let mut compile = |expression: &str| {
-            Expression::compile(expression, limits)
+        let max_lines = text.max_lines.clamp(1, MOST_LINES);
+        let (lines, each) = match max_lines {
+            1 => (Lines::One, Lines::One),
+            _ => (Lines::AsOne, Lines::Each),
+        };
+        let mut compile = |expression: &str, lines: Lines| {
+            let meaning = Meaning { lines, names: text.use_dns != UseDns::No };
+            Expression::compile(expression, meaning, limits)
                 .map_err(|message| {
                     problems.push(CompileProblem { expression: expression.to_owned(), message });
                 })
@@ -147,41 +178,160 @@ impl Filter {
         let (fail_text, ignore_text) = (written(&text.failregex), written(&text.ignoreregex));
         let prefix = match text.prefregex.trim() {
             "" => None,
-            _ => compile(&text.prefregex),
+            _ => compile(&text.prefregex, lines),
         };
-        let fail: Vec<Option<Expression>> = fail_text.iter().map(|text| compile(text)).collect();
-        let ignore: Vec<Expression> = ignore_text.iter().filter_map(|text| compile(text)).collect();
+        let fail: Vec<Option<Expression>> =
+            fail_text.iter().map(|text| compile(text, each)).collect();
+        let ignore: Vec<Expression> =
+            ignore_text.iter().filter_map(|text| compile(text, lines)).collect();
         problems.extend(incomplete(prefix.as_ref(), &fail_text, &fail));
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let dates = dates(text).map_err(|problem| problems.push(problem)).ok();
+        let Some(dates) = dates.filter(|_| problems.is_empty()) else { return Err(problems) };
         let fail: Vec<Expression> = fail.into_iter().flatten().collect();
-        let any = fail.iter().map(Expression::linear).collect::<Option<Vec<_>>>();
-        let any = any.filter(|_| fail.len() > 1).and_then(|any| {
-            regex::RegexSetBuilder::new(any).size_limit(limits.compiled_bytes).build().ok()
-        });
-        Ok(Self(Arc::new(Expressions { prefix, fail, ignore, any })))
+        Ok(Self(Arc::new(Expressions {
+            prefix: prefix.map(|prefix| Ordered::new(vec![prefix], limits)),
+            fail: Ordered::new(fail, limits),
+            ignore: Ordered::new(ignore, limits),
+            max_lines,
+            dates,
+            use_dns: text.use_dns,
+        })))
+    }
+
+    /// The same filter, its expressions tried one after the other. It finds the same, a
+    /// hundred times slower, and so is what the automata are held against.
+    pub fn one_by_one(&self) -> Self {
+        let Expressions { prefix, fail, ignore, max_lines, dates, use_dns } = &*self.0;
+        Self(Arc::new(Expressions {
+            prefix: prefix.as_ref().map(Ordered::one_by_one),
+            fail: fail.one_by_one(),
+            ignore: ignore.one_by_one(),
+            max_lines: *max_lines,
+            dates: dates.clone(),
+            use_dns: *use_dns,
+        }))
+    }
+
+    /// The expressions in the language of Rust's engines, everything converted, for those
+    /// who take them apart.
+    pub fn converted(&self) -> Converted<'_> {
+        Converted {
+            prefix: self.0.prefix.iter().flat_map(Ordered::iter).map(Expression::converted).next(),
+            fail: self.0.fail.iter().map(Expression::converted).collect(),
+        }
     }
 
     /// Looks at one entry. Without a match nothing is allocated.
     pub fn find(&self, entry: &Entry, memory: &mut Memory) -> Finding {
-        let mut finding = Finding::default();
-        memory.expire(entry.time, &mut finding.correlate);
-        let mut text = std::mem::take(&mut memory.text);
-        let subject =
-            Subject { line: &entry.line, message_start: entry.message_start, daemon: entry.daemon };
-        let captured = self.0.search(&subject, &mut text, &mut finding);
-        memory.text = text;
-        if let Some(captured) = captured {
-            let attempt = judge(&subject, entry.time, &captured, memory, &mut finding.correlate);
-            finding.failure = attempt.map(|(address, user)| Attempt {
-                who: Who::Address(address),
-                time: entry.time,
-                user,
-            });
+        self.look(entry, memory, None)
+    }
+
+    fn look(
+        &self,
+        entry: &Entry,
+        memory: &mut Memory,
+        examination: Option<&mut Examination>,
+    ) -> Finding {
+        if is_plain(entry, &self.0) {
+            return self.search(Seen::plain(entry), entry, memory, None, examination).0;
         }
+        let mut reading = memory.reading.take().unwrap_or_default();
+        let noted = reading.note(entry, &self.0);
+        let seen = reading.seen(entry, &noted, &self.0);
+        let (finding, used) = self.search(seen, entry, memory, Some(&reading), examination);
+        if let Some(used) = used {
+            reading.drop_used(&used);
+        }
+        memory.reading = Some(reading);
         finding
     }
+
+    /// Searches what was made of an entry. Tells which of several lines are used up.
+    fn search(
+        &self,
+        seen: Seen<'_>,
+        entry: &Entry,
+        memory: &mut Memory,
+        reading: Option<&Reading>,
+        examination: Option<&mut Examination>,
+    ) -> (Finding, Option<Used>) {
+        let mut finding = Finding { date_from: seen.date_from, ..Finding::default() };
+        memory.expire(seen.time, &mut finding.correlate);
+        let mut text = std::mem::take(&mut memory.text);
+        let subject = Subject {
+            line: seen.line,
+            message_start: seen.message_start,
+            daemon: entry.daemon,
+            lines: seen.lines,
+        };
+        let captured = self.0.search(&subject, &mut text, &mut finding);
+        let mut used = None;
+        if let Some(captured) = captured {
+            used = reading.and_then(|reading| self.0.used(reading, &captured, &text, &finding));
+            if let (Some(reading), Some(used)) = (reading, &used) {
+                finding.ignored_by = self.0.ignores_lines(reading, used, &mut finding);
+            }
+            if finding.ignored_by.is_none() {
+                if let (Some(examination), Some(number)) = (examination, finding.expression) {
+                    let lines = used.as_ref().map_or(1, |used| used.matched.len());
+                    examination.add(&self.0, number, &subject, &captured, &text, lines);
+                }
+                let use_dns = self.0.use_dns;
+                let found =
+                    judge(&subject, seen.time, &captured, use_dns, memory, &mut finding.correlate);
+                finding.failure = found.map(|(who, user)| Attempt { who, time: seen.time, user });
+            }
+        }
+        memory.text = text;
+        (finding, used)
+    }
+}
+
+impl Expressions {
+    /// Which of several lines a match lies on.
+    fn used(
+        &self,
+        reading: &Reading,
+        captured: &Captured,
+        text: &str,
+        finding: &Finding,
+    ) -> Option<Used> {
+        if self.max_lines <= 1 {
+            return None;
+        }
+        let expression = self.fail.iter().nth(finding.expression?.checked_sub(1)?)?;
+        let named = expression.named(text.get(captured.searched.clone())?)?;
+        Some(reading.buffer().used(&named, captured.searched.start))
+    }
+
+    /// The number of the `ignoreregex` that matches the lines of a match.
+    fn ignores_lines(
+        &self,
+        reading: &Reading,
+        used: &Used,
+        finding: &mut Finding,
+    ) -> Option<usize> {
+        if self.ignore.is_empty() {
+            return None;
+        }
+        let lines = reading.buffer().text_of(&used.matched);
+        let given_up = |_| finding.step_limit = finding.step_limit.or(Some(0));
+        self.ignore.position(&lines, given_up).map(|number| number + 1)
+    }
+}
+
+/// How the dates of a filter's log are read.
+fn dates(text: &FilterText) -> Result<Dates, CompileProblem> {
+    let zone = match text.log_timezone.trim() {
+        "" => Ok(text.host_zone.clone()),
+        zone => Zone::parse(zone),
+    };
+    let zone = zone.map_err(|error| CompileProblem {
+        expression: text.log_timezone.clone(),
+        message: error.to_string(),
+    })?;
+    Dates::compile(&text.date_pattern, zone)
+        .map_err(|(expression, message)| CompileProblem { expression, message })
 }
 
 /// What expressions are tried on.
@@ -193,39 +343,8 @@ struct Subject<'t> {
     message_start: usize,
     /// Whose message it is, if guard knows that daemon.
     daemon: Option<Daemon>,
-}
-
-/// Whether what was captured completes a failure.
-fn judge(
-    subject: &Subject<'_>,
-    time: Timestamp,
-    captured: &Captured,
-    memory: &mut Memory,
-    changes: &mut memory::Changes,
-) -> Option<(Prefix, Option<String>)> {
-    let text = |span: &Option<Span>| span.as_ref().map(|span| text_at(subject.line, span));
-    let address = address(subject.line, captured);
-    let user = text(&captured.user);
-    let Some(connection) = text(&captured.connection) else {
-        return address.map(|address| (address, user.map(str::to_owned)));
-    };
-    let line = Line {
-        address,
-        user,
-        no_failure: captured.no_failure.is_some(),
-        gained: captured.gained.is_some(),
-        forget: captured.forget.is_some(),
-    };
-    memory.merge(connection, time, &line, changes)
-}
-
-/// The address that was captured; none when the text is no address.
-fn address(line: &str, captured: &Captured) -> Option<Prefix> {
-    let host = text_at(line, captured.address.as_ref()?).parse::<Prefix>().ok()?;
-    match &captured.prefix_length {
-        None => Some(host),
-        Some(span) => Prefix::new(host.address(), text_at(line, span).parse().ok()?).ok(),
-    }
+    /// Where in it the lines are, if it is several.
+    lines: &'t [Placed],
 }
 
 /// The text of a span, widened to whole characters and within the line.

@@ -7,8 +7,9 @@
 
 use std::cell::OnceCell;
 
-use super::claimed::{Claims, claims, may_report_failure};
+use super::claimed::{Claims, may_report_failure};
 use super::expression::{Captured, Expression, Span};
+use super::lines::claims_of;
 use super::{Expressions, Finding, Subject, text_at};
 
 /// Stands for the client's text once that is out of the game: part of no address, no
@@ -25,6 +26,13 @@ struct Search<'e> {
     claims: OnceCell<Claims>,
     /// Whether all of the client's text is blanked.
     blanked: bool,
+}
+
+/// An expression, its number from 1, and where the text that it is tried on begins.
+struct Place<'e> {
+    expression: &'e Expression,
+    number: usize,
+    start: usize,
 }
 
 /// What a match took from the client.
@@ -77,7 +85,8 @@ impl Expressions {
         let mut start = 0;
         let mut outer = Captured::default();
         if let Some(prefix) = &self.prefix {
-            outer = tried(prefix.search(text), 0, finding)??;
+            let given_up = |_| finding.step_limit = finding.step_limit.or(Some(0));
+            (_, outer) = prefix.search(0, text, given_up)?;
             if let Some(content) = outer.content.take().filter(|span| !span.is_empty()) {
                 text.truncate(content.end);
                 if !text.ends_with('\n') {
@@ -85,19 +94,22 @@ impl Expressions {
                 }
                 start = content.start;
             }
-        } else if self.any.as_ref().is_some_and(|any| !any.is_match(text)) {
-            return None;
         }
-        for (number, expression) in self.fail.iter().enumerate() {
-            let found =
-                search.first_unclaimed(expression, number + 1, text, start, &outer, finding);
+        let mut from = 0;
+        loop {
+            let given_up = |n| finding.step_limit = finding.step_limit.or(Some(n + 1));
+            let (number, first) = self.fail.search(from, &text[start..], given_up)?;
+            let place =
+                Place { expression: self.fail.expression(number), number: number + 1, start };
+            let found = search.first_unclaimed(&place, first, text, &outer, finding);
             if let Some(found) = found {
                 finding.expression = Some(number + 1);
-                let ignored = self.ignores(search, text, start, finding);
+                // Of several lines only those count that were matched.
+                let ignored = self.max_lines <= 1 && self.ignores(search, text, start, finding);
                 return (!ignored).then_some(found);
             }
+            from = number + 1;
         }
-        None
     }
 
     /// Whether an `ignoreregex` matches, and that not by the client's doing.
@@ -108,9 +120,12 @@ impl Expressions {
         start: usize,
         finding: &mut Finding,
     ) -> bool {
+        if self.ignore.is_empty() {
+            return false;
+        }
         let first = |text: &str, finding: &mut Finding| {
-            let found = |e: &Expression| tried(e.is_match(text), 0, finding) == Some(true);
-            self.ignore.iter().position(found)
+            let given_up = |_| finding.step_limit = finding.step_limit.or(Some(0));
+            self.ignore.position(text, given_up)
         };
         let Some(mut number) = first(&text[start..], finding) else { return false };
         if !search.blanked && search.claims().elaborate {
@@ -126,24 +141,29 @@ impl Expressions {
 
 impl Search<'_> {
     fn claims(&self) -> &Claims {
-        self.claims.get_or_init(|| claims(self.subject))
+        self.claims.get_or_init(|| claims_of(self.subject))
     }
 
-    /// The first match of the expression that takes nothing of the client's for the
-    /// daemon's.
+    /// The first match of the expression, of which `first` is the very first, that takes
+    /// nothing of the client's for the daemon's.
     fn first_unclaimed(
         &mut self,
-        expression: &Expression,
-        number: usize,
+        place: &Place<'_>,
+        first: Captured,
         text: &mut String,
-        start: usize,
         outer: &Captured,
         finding: &mut Finding,
     ) -> Option<Captured> {
+        let start = place.start;
+        let mut first = Some(first);
         for round in 0..=ROUNDS + 1 {
-            let found = tried(expression.search(&text[start..]), number, finding)??;
+            let found = match first.take() {
+                Some(first) => first,
+                None => tried(place.expression.search(&text[start..]), place.number, finding)??,
+            };
             let mut found = found.moved_by(start).or(outer.clone());
             found.content = None;
+            found.searched = start..text.len();
             match self.claimed(&found) {
                 None => return Some(found),
                 Some(Claimed::Address(span)) => {
@@ -165,7 +185,8 @@ impl Search<'_> {
     fn claimed(&self, found: &Captured) -> Option<Claimed> {
         self.subject.daemon?;
         let claims = self.claims();
-        let address = [&found.address, &found.prefix_length].into_iter().flatten();
+        let address = [&found.address, &found.prefix_length, &found.name, &found.id];
+        let address = address.into_iter().flatten();
         if let Some(span) = address.into_iter().find_map(|span| claims.overlap(span)) {
             return Some(Claimed::Address(span));
         }
@@ -198,7 +219,7 @@ fn blank(text: &mut String, span: &Span) {
 }
 
 /// The line as expressions see it: it ends in a newline.
-fn fill(text: &mut String, line: &str) {
+pub(super) fn fill(text: &mut String, line: &str) {
     text.clear();
     text.push_str(line);
     text.push('\n');

@@ -11,9 +11,9 @@ const IPV6: &str = r"(?P<ip6>(?:::|[0-9A-Fa-f]{1,4}:{1,2}){1,7}(?::|[0-9A-Fa-f]{
 const DNS: &str = r"(?P<dns>[\w\-.^_]*\w)";
 const CIDR: &str = r"(?P<cidr>[0-9]+)";
 
-/// Puts groups in the places of the tags. Names are not resolved (`usedns = no`), so
-/// `<HOST>` is an address.
-pub(super) fn expand(expression: &str) -> String {
+/// Puts groups in the places of the tags. `<HOST>` is an address; where `names` count
+/// (`usedns` is not `no`) it may be a host's name too.
+pub(super) fn expand(expression: &str, names: bool) -> String {
     let mut out = String::with_capacity(expression.len() * 2);
     let mut open: Vec<&str> = Vec::new();
     let mut skipped_lines = 0;
@@ -29,6 +29,7 @@ pub(super) fn expand(expression: &str) -> String {
         let verbatim = &rest[..name.len() + 2];
         rest = &rest[verbatim.len()..];
         match name {
+            "HOST" if names => out.push_str(&format!(r"(?:\[?(?:{IPV4}|{IPV6})\]?|{DNS})")),
             "HOST" | "ADDR" | "F-ADDR/" => out.push_str(&format!(r"\[?(?:{IPV4}|{IPV6})\]?")),
             "IP4" | "F-IP4/" => out.push_str(IPV4),
             "IP6" | "F-IP6/" => out.push_str(IPV6),
@@ -92,16 +93,16 @@ mod tests {
 
     #[test]
     fn custom_tags_become_groups() {
-        assert_eq!(expand("<F-USER>.*</F-USER>"), "(?P<user>.*)");
-        assert_eq!(expand("<F-ALT_USER_1>a</F-ALT_USER_1>"), "(?P<alt_user_1>a)");
-        assert_eq!(expand("<F-ID>x</F-ID>"), "(?P<fid>x)");
+        assert_eq!(expand("<F-USER>.*</F-USER>", false), "(?P<user>.*)");
+        assert_eq!(expand("<F-ALT_USER_1>a</F-ALT_USER_1>", false), "(?P<alt_user_1>a)");
+        assert_eq!(expand("<F-ID>x</F-ID>", false), "(?P<fid>x)");
     }
 
     #[test]
     fn what_is_no_tag_stays() {
         for text in ["(?P<name>a)", "a<b", "<", "</F-USER>", "<other>", "<a b>", "(?<=x)", "é<é"]
         {
-            assert_eq!(expand(text), text);
+            assert_eq!(expand(text, false), text);
         }
     }
 
@@ -116,11 +117,12 @@ mod tests {
             ("<SUBNET>", &["ip4", "ip6", "cidr"]),
             ("<IP4>/<CIDR>", &["ip4", "cidr"]),
         ] {
-            let expanded = expand(tag);
+            let expanded = expand(tag, false);
             for group in groups {
                 assert!(expanded.contains(&format!("(?P<{group}>")), "{tag}: {expanded}");
             }
             assert!(!tag.contains("HOST") || !expanded.contains("<dns>"));
+            assert!(!tag.contains("HOST") || expand(tag, true).contains("<dns>"));
         }
     }
 }

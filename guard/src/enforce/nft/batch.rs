@@ -31,6 +31,7 @@ pub(super) mod kind {
     pub(in crate::enforce::nft) const NEW_ELEMENTS: u16 = 12;
     pub(in crate::enforce::nft) const GET_ELEMENTS: u16 = 13;
     pub(in crate::enforce::nft) const DELETE_ELEMENTS: u16 = 14;
+    pub(in crate::enforce::nft) const NEW_GENERATION: u16 = 15;
     pub(in crate::enforce::nft) const GET_GENERATION: u16 = 16;
 }
 
@@ -70,6 +71,11 @@ impl Batch {
     /// Whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
+    }
+
+    /// How many messages it has.
+    pub(super) fn messages(&self) -> usize {
+        self.messages.len()
     }
 
     /// How long it is.
@@ -202,13 +208,14 @@ pub(super) struct Transaction {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::core::addr::Prefix;
     use crate::enforce::nft::rule::Family;
     use crate::enforce::nft::wire::{Message, Messages};
 
-    fn addresses(count: u32) -> Vec<IpAddr> {
+    fn addresses(count: u32) -> Vec<Prefix> {
         (0..count).map(|number| Ipv4Addr::from(number).into()).collect()
     }
 

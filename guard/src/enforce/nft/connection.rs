@@ -21,7 +21,7 @@ use crate::enforce::nft::wire::{
 };
 
 /// The kernel makes its answers no larger than 32 KiB when it is given that much room.
-const ANSWER: usize = 64 << 10;
+pub(super) const ANSWER: usize = 64 << 10;
 /// What the kernel keeps of a send buffer for itself.
 const RESERVED: usize = 32;
 /// Numbers of messages start again from 1 when they are beyond this.
@@ -35,6 +35,13 @@ pub(super) struct Refusal {
     pub(super) cause: Errno,
     /// The kernel's own words, where it has some.
     explanation: Option<String>,
+}
+
+impl Refusal {
+    /// Somebody changed the rules while they were read.
+    pub(super) fn interrupted(operation: &str) -> Self {
+        refused(operation, Errno::INTR)
+    }
 }
 
 impl From<Refusal> for EnforceError {
@@ -74,6 +81,7 @@ impl From<Refusal> for EnforceError {
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: Socket,
+    port: u32,
     sequence: u32,
 }
 
@@ -83,15 +91,16 @@ impl Connection {
     pub(super) fn open() -> Result<Self, EnforceError> {
         let opened = || {
             let mut socket = Socket::new(NETLINK_NETFILTER)?;
-            socket.bind_auto()?;
+            let port = socket.bind_auto()?.port_number();
             socket.set_non_blocking(true)?;
             // Errors quote the header of what they refuse, and explain.
             socket.set_cap_ack(true)?;
             socket.set_ext_ack(true)?;
-            Ok(socket)
+            Ok((socket, port))
         };
-        let socket = opened().map_err(|error| refusal("open a netfilter socket", &error))?;
-        let mut connection = Self { socket, sequence: 1 };
+        let (socket, port) =
+            opened().map_err(|error| refusal("open a netfilter socket", &error))?;
+        let mut connection = Self { socket, port, sequence: 1 };
         match connection.generation() {
             // Without nf_tables the kernel does not know the subsystem of the request.
             Err(Refusal { cause: Errno::INVAL, operation, explanation }) => {
@@ -118,6 +127,11 @@ impl Connection {
             },
         )?;
         generation.ok_or_else(|| no_answer(subject))
+    }
+
+    /// The number by which others know this socket.
+    pub(super) fn port(&self) -> u32 {
+        self.port
     }
 
     /// A batch to be filled, for [`Connection::commit`].
@@ -267,7 +281,7 @@ fn outcome(message: &Message<'_>, subject: &str) -> Result<(), Refusal> {
     }
 }
 
-fn refusal(operation: &str, error: &io::Error) -> Refusal {
+pub(super) fn refusal(operation: &str, error: &io::Error) -> Refusal {
     refused(operation, errno(error))
 }
 
@@ -275,7 +289,7 @@ fn refused(operation: &str, cause: Errno) -> Refusal {
     Refusal { operation: operation.to_owned(), cause, explanation: None }
 }
 
-fn errno(error: &io::Error) -> Errno {
+pub(super) fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 

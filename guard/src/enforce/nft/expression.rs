@@ -54,26 +54,17 @@ pub(super) enum Expression {
 impl Family {
     /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
     const fn protocol(self) -> u8 {
-        match self {
-            Self::V4 => 2,
-            Self::V6 => 10,
-        }
+        if self.is_ipv4() { 2 } else { 10 }
     }
 
     /// Where the source address is in the IP header, and how long it is.
     const fn source(self) -> (u32, u32) {
-        match self {
-            Self::V4 => (12, 4),
-            Self::V6 => (8, 16),
-        }
+        if self.is_ipv4() { (12, 4) } else { (8, 16) }
     }
 
     /// Port unreachable, of ICMP (RFC 792) and of ICMPv6 (RFC 4443).
     const fn port_unreachable(self) -> u8 {
-        match self {
-            Self::V4 => 3,
-            Self::V6 => 4,
-        }
+        if self.is_ipv4() { 3 } else { 4 }
     }
 }
 
@@ -113,11 +104,15 @@ impl Rule {
     /// The rule that these expressions are, if it is one of ours.
     pub(super) fn of_expressions(expressions: &[Expression]) -> Option<Self> {
         let head = expressions.len().checked_sub(5)?;
-        let family = match expressions.get(head + 1)? {
-            asked if *asked == equal(&[Family::V4.protocol()]) => Family::V4,
-            _ => Family::V6,
-        };
         let Expression::Lookup { set } = expressions.get(head + 3)? else { return None };
+        let v4 = *expressions.get(head + 1)? == equal(&[Family::V4.protocol()]);
+        let nets = Family::of_set_name(set).is_some_and(|(family, _)| family.is_nets());
+        let family = match (v4, nets) {
+            (true, false) => Family::V4,
+            (false, false) => Family::V6,
+            (true, true) => Family::V4Nets,
+            (false, true) => Family::V6Nets,
+        };
         let matching = match &expressions[..head] {
             [] => Matching::Everything,
             [_, Expression::LookupMembers(Members::Protocols(protocols))] => {
@@ -315,7 +310,7 @@ mod tests {
             Protocols::TcpAndUdp,
             Protocols::All,
         ]);
-        let family = prop::sample::select(vec![Family::V4, Family::V6]);
+        let family = prop::sample::select(Family::ALL.to_vec());
         (ranges, protocols, family, any::<prop::sample::Index>()).prop_map(
             |(ranges, protocols, family, which)| {
                 let ranges =

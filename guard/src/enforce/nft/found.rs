@@ -4,15 +4,17 @@
 //! on request the addresses of a set. Nothing is believed about who made them: what
 //! does not decode into what we would make is marked as foreign.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rustix::io::Errno;
 
+use crate::core::addr::Prefix;
 use crate::enforce::nft::batch::kind;
 use crate::enforce::nft::connection::{Connection, Refusal};
 use crate::enforce::nft::expression::Expression;
-use crate::enforce::nft::message::{ACCEPT, HOOK_INPUT, INTERVAL_END, PRIORITY};
+use crate::enforce::nft::message::{ACCEPT, HOOK_INPUT, INTERVAL, INTERVAL_END, PRIORITY};
+use crate::enforce::nft::nets;
 use crate::enforce::nft::rule::{Element, Family, Rule};
 use crate::enforce::nft::wire::{Attributes, Message};
 use crate::enforce::nft::{CHAIN, TABLE};
@@ -27,8 +29,8 @@ const READS: usize = 16;
 /// The elements of anonymous sets, by the names that the kernel gave them.
 type AnonymousSets = HashMap<String, Vec<Element>>;
 
-/// The addresses of named sets.
-pub(super) type Addresses = HashMap<String, HashSet<IpAddr>>;
+/// The sources in named sets.
+pub(super) type Sources = HashMap<String, HashSet<Prefix>>;
 
 /// What the table is like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +57,8 @@ pub(super) enum FoundChain {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FoundSet {
     pub(super) name: String,
-    /// The family, if it is a plain hash set of addresses: no flags, no limits.
+    /// The kind, if it is a plain set of addresses or of prefixes: no other flags, no
+    /// limits.
     pub(super) plain: Option<Family>,
 }
 
@@ -81,15 +84,25 @@ impl Found {
     }
 }
 
-/// Reads the addresses of a plain set; `None` when there is more in it than addresses
-/// (the element `*`, which is every address).
+/// Reads the sources in a plain set; `None` when there is more in it than we would put
+/// there: the element `*`, which is every address, or a range that is no prefix.
 ///
 /// The kernel reads a hash set piece by piece, and moves its elements when it grows.
 /// Then some are met twice and as many not at all: the set is read again.
-pub(super) fn read_addresses(
+pub(super) fn read_sources(
     connection: &mut Connection,
     set: &str,
-) -> Result<Option<HashSet<IpAddr>>, Refusal> {
+    family: Family,
+) -> Result<Option<HashSet<Prefix>>, Refusal> {
+    if family.is_nets() {
+        let mut ends = BTreeSet::new();
+        let mut foreign = false;
+        read_elements(connection, set, |element| match range_end(element) {
+            Some(end) => _ = ends.insert(end),
+            None => foreign = true,
+        })?;
+        return Ok(prefixes(family, &ends).filter(|_| !foreign));
+    }
     let mut addresses = HashSet::new();
     for _ in 0..READS {
         let (mut read, mut foreign) = (0, false);
@@ -97,7 +110,7 @@ pub(super) fn read_addresses(
         read_elements(connection, set, |element| match address(element) {
             Some(address) => {
                 read += 1;
-                addresses.insert(address);
+                addresses.insert(Prefix::host(address));
             }
             None => foreign = true,
         })?;
@@ -186,9 +199,10 @@ fn set(message: Message<'_>) -> Option<(String, bool, Option<Family>)> {
     let limited = set.nested(9).and_then(|description| description.value(1)).is_some()
         || [11, 17, 18].into_iter().any(|kind| set.value(kind).is_some());
     let key = (set.number(4)?, set.number(5)?);
-    let plain = [Family::V4, Family::V6]
+    let expected = |family: &Family| if family.is_nets() { INTERVAL } else { 0 };
+    let plain = Family::ALL
         .into_iter()
-        .find(|family| family.key() == key && flags == 0 && !limited);
+        .find(|family| family.key() == key && flags == expected(family) && !limited);
     Some((set.text(2)?.to_owned(), flags & ANONYMOUS != 0, plain))
 }
 
@@ -260,6 +274,37 @@ fn address(element: Attributes<'_>) -> Option<IpAddr> {
         return Some(Ipv4Addr::from(octets).into());
     }
     <[u8; 16]>::try_from(key).ok().map(|octets| Ipv6Addr::from(octets).into())
+}
+
+/// An end of a range as a number, and whether the range begins there. (An end sorts
+/// before a beginning at the same address.)
+fn range_end(element: Attributes<'_>) -> Option<(u128, bool)> {
+    let begins = element.number(3).is_none_or(|flags| flags & INTERVAL_END == 0);
+    Some(match address(element)? {
+        IpAddr::V4(v4) => (u32::from(v4).into(), begins),
+        IpAddr::V6(v6) => (v6.into(), begins),
+    })
+}
+
+/// The prefixes that ranges are, if all of them are some.
+fn prefixes(family: Family, ends: &BTreeSet<(u128, bool)>) -> Option<HashSet<Prefix>> {
+    let mut prefixes = HashSet::new();
+    let mut open = None;
+    for &(at, begins) in ends {
+        match (begins, open.take()) {
+            (true, None) => open = Some(at),
+            (false, Some(first)) => {
+                prefixes.insert(nets::of_ends(family.is_ipv4(), first, at)?);
+            }
+            // `nft` begins a set of ranges with the end of nothing.
+            (false, None) if at == 0 => {}
+            _ => return None,
+        }
+    }
+    if let Some(first) = open {
+        prefixes.insert(nets::of_ends(family.is_ipv4(), first, 0)?);
+    }
+    Some(prefixes)
 }
 
 fn absent_is_none(read: Result<(), Refusal>) -> Result<Option<()>, Refusal> {

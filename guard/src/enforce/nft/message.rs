@@ -9,8 +9,10 @@
 
 use std::net::IpAddr;
 
+use crate::core::addr::Prefix;
 use crate::enforce::nft::batch::{Batch, kind};
 use crate::enforce::nft::expression::Expression;
+use crate::enforce::nft::nets;
 use crate::enforce::nft::rule::{Family, Members, Rule};
 use crate::enforce::nft::wire::{
     ATTRIBUTE_HEADER, LARGEST_ATTRIBUTE, NLM_F_APPEND, NLM_F_CREATE, Writer,
@@ -20,7 +22,7 @@ use crate::enforce::nft::{CHAIN, TABLE};
 /// `NFT_SET_ANONYMOUS | NFT_SET_CONSTANT`.
 const ANONYMOUS_AND_CONSTANT: u32 = 0x3;
 /// `NFT_SET_INTERVAL`.
-const INTERVAL: u32 = 0x4;
+pub(super) const INTERVAL: u32 = 0x4;
 /// `NFT_SET_ELEM_INTERVAL_END`.
 pub(super) const INTERVAL_END: u32 = 1;
 /// How an anonymous set is named until the kernel numbers it.
@@ -48,24 +50,30 @@ pub(super) const ACCEPT: u32 = 1;
 impl Family {
     /// The number by which `nft` knows the type, and the length of a key in bytes.
     pub(super) const fn key(self) -> (u32, u32) {
-        match self {
-            Self::V4 => (7, 4),
-            Self::V6 => (8, 16),
+        if self.is_ipv4() { (7, 4) } else { (8, 16) }
+    }
+
+    /// Which kind of set a source belongs into.
+    pub(super) fn of(source: Prefix) -> Self {
+        match (source.is_ipv4(), source.is_host()) {
+            (true, true) => Self::V4,
+            (false, true) => Self::V6,
+            (true, false) => Self::V4Nets,
+            (false, false) => Self::V6Nets,
         }
     }
 
-    /// Which family an address is of.
-    pub(super) const fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(_) => Self::V4,
-            IpAddr::V6(_) => Self::V6,
-        }
-    }
-
-    /// Elements that fit into one message: each is an address in three nested
-    /// attributes.
+    /// Sources that fit into one message: each is an address in three nested
+    /// attributes, a prefix two of them and a mark at the second, or one and another mark.
     const fn elements_in_message(self) -> usize {
-        LARGEST_ATTRIBUTE / (self.key().1 as usize + 3 * ATTRIBUTE_HEADER)
+        let one = self.key().1 as usize + 3 * ATTRIBUTE_HEADER;
+        let mark = ATTRIBUTE_HEADER + OPEN_RANGE.len().next_multiple_of(4);
+        LARGEST_ATTRIBUTE / if self.is_nets() { 2 * one + mark } else { one }
+    }
+
+    /// A number as a key.
+    fn key_of(self, number: u128) -> Vec<u8> {
+        number.to_be_bytes()[16 - self.key().1 as usize..].to_vec()
     }
 }
 
@@ -111,7 +119,8 @@ impl Batch {
         let number = self.next_set();
         self.message(kind::NEW_SET, NLM_F_CREATE, subject, |writer| {
             let (key_type, key_length) = family.key();
-            write_set(writer, name, 0, (key_type, key_length), number);
+            let flags = if family.is_nets() { INTERVAL } else { 0 };
+            write_set(writer, name, flags, (key_type, key_length), number);
         });
     }
 
@@ -174,14 +183,15 @@ impl Batch {
         number
     }
 
-    /// Adds addresses to a set. Those that are in it already are no error.
-    pub(super) fn add(&mut self, family: Family, set: &str, addresses: &[IpAddr]) {
-        self.elements(kind::NEW_ELEMENTS, NLM_F_CREATE, ("add", "to"), family, set, addresses);
+    /// Adds sources to a set. Those that are in it already are no error; prefixes that
+    /// overlap others are.
+    pub(super) fn add(&mut self, family: Family, set: &str, sources: &[Prefix]) {
+        self.elements(kind::NEW_ELEMENTS, NLM_F_CREATE, ("add", "to"), family, set, sources);
     }
 
-    /// Removes addresses from a set that are in it.
-    pub(super) fn remove(&mut self, family: Family, set: &str, addresses: &[IpAddr]) {
-        self.elements(kind::DELETE_ELEMENTS, 0, ("remove", "from"), family, set, addresses);
+    /// Removes sources from a set that are in it.
+    pub(super) fn remove(&mut self, family: Family, set: &str, sources: &[Prefix]) {
+        self.elements(kind::DELETE_ELEMENTS, 0, ("remove", "from"), family, set, sources);
     }
 
     /// Removes addresses from a set whether they are in it or not.
@@ -189,12 +199,21 @@ impl Batch {
     /// The kernel refuses to remove what is not there (a message that would not came
     /// with Linux 6.3), so each is added first. Within one transaction that has no
     /// effect of its own: no packet ever meets an address that was not there.
-    pub(super) fn ensure_removed(&mut self, family: Family, set: &str, addresses: &[IpAddr]) {
+    pub(super) fn ensure_removed(&mut self, family: Family, set: &str, addresses: &[Prefix]) {
         for addresses in addresses.chunks(family.elements_in_message()) {
             self.add(family, set, addresses);
             self.join_next();
             self.remove(family, set, addresses);
         }
+    }
+
+    /// Removes prefixes from a set and adds others, which may overlap those.
+    pub(super) fn exchange(&mut self, family: Family, set: &str, old: &[Prefix], new: &[Prefix]) {
+        self.remove(family, set, old);
+        if !old.is_empty() {
+            self.join_next();
+        }
+        self.add(family, set, new);
     }
 
     fn elements(
@@ -204,13 +223,13 @@ impl Batch {
         (verb, preposition): (&str, &str),
         family: Family,
         set: &str,
-        addresses: &[IpAddr],
+        sources: &[Prefix],
     ) {
-        for addresses in addresses.chunks(family.elements_in_message()) {
-            let subject = match addresses {
-                [address] => format!("{verb} {address} {preposition} set {set}"),
+        for sources in sources.chunks(family.elements_in_message()) {
+            let subject = match sources {
+                [source] => format!("{verb} {source} {preposition} set {set}"),
                 [first, ..] => {
-                    let more = addresses.len() - 1;
+                    let more = sources.len() - 1;
                     format!("{verb} {first} and {more} more {preposition} set {set}")
                 }
                 [] => continue,
@@ -218,15 +237,35 @@ impl Batch {
             self.message(kind, flags, subject, |writer| {
                 writer.text(2, set);
                 writer.nested(3, |writer| {
-                    for address in addresses {
-                        writer.nested(1, |writer| match address {
-                            IpAddr::V4(v4) => write_key(writer, &v4.octets()),
-                            IpAddr::V6(v6) => write_key(writer, &v6.octets()),
-                        });
+                    for source in sources {
+                        write_source(writer, family, *source);
                     }
                 });
             });
         }
+    }
+}
+
+/// An address is one element; a prefix is its first address and the first beyond it.
+fn write_source(writer: &mut Writer, family: Family, source: Prefix) {
+    if source.is_host() {
+        return writer.nested(1, |writer| match source.address() {
+            IpAddr::V4(v4) => write_key(writer, &v4.octets()),
+            IpAddr::V6(v6) => write_key(writer, &v6.octets()),
+        });
+    }
+    let (first, end) = nets::ends(source);
+    writer.nested(1, |writer| {
+        write_key(writer, &family.key_of(first));
+        if end == 0 {
+            writer.attribute(6, &OPEN_RANGE);
+        }
+    });
+    if end != 0 {
+        writer.nested(1, |writer| {
+            writer.number(3, INTERVAL_END);
+            write_key(writer, &family.key_of(end));
+        });
     }
 }
 

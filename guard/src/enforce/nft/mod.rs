@@ -17,7 +17,8 @@
 //! Input: snapshots and deltas. Output: the table in the network namespace in which
 //! the enforcer was opened, made over netlink; no program is run. The IPv4 set and
 //! rule of each jail are there from the start, in configuration order; the IPv6 ones
-//! come with the jail's first IPv6 ban.
+//! come with the jail's first IPv6 ban, and with its first ban of a prefix a set of
+//! ranges, `net-set-JAIL` or `net6-set-JAIL`, with the same rules.
 //!
 //! Invariant: each `apply` is one transaction, and each `replace` too: the kernel does
 //! all of it or nothing. (Where the socket's send buffer cannot be raised, a large
@@ -32,8 +33,7 @@
 //!   └──────────────── found (what there is) ◄──────────────────────────┘
 //! ```
 
-use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rustix::io::Errno;
 
@@ -42,19 +42,25 @@ use crate::core::delta::{Ban, Delta, JailPorts, Snapshot};
 use crate::core::host::Host;
 use crate::core::jail::{JailId, JailName};
 use crate::core::time::Timestamp;
+use crate::enforce::nft::changes::{Change, Changes};
 use crate::enforce::nft::connection::{Connection, Refusal};
-use crate::enforce::nft::found::{Addresses, Found, read_addresses};
+use crate::enforce::nft::found::{Found, Sources, read_sources};
+use crate::enforce::nft::nets::{Nets, Turnover};
 use crate::enforce::nft::plan::Desired;
 use crate::enforce::nft::rule::{Family, Rule};
-use crate::enforce::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment};
+use crate::enforce::nft::watch::Watch;
+use crate::enforce::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, Noticed};
 
 mod batch;
+mod changes;
 mod connection;
 mod expression;
 mod found;
 mod message;
+mod nets;
 mod plan;
 mod rule;
+mod watch;
 mod wire;
 
 /// Fail2Ban's table, of the family `inet`.
@@ -72,9 +78,26 @@ pub struct Nft {
     connection: Connection,
     /// The jails of the last snapshot.
     jails: Vec<JailPorts>,
-    /// Those that have an IPv6 set.
-    with_v6: HashSet<JailId>,
+    /// The sets that come with the first ban and are there.
+    present: HashSet<(JailId, Family)>,
+    /// The banned prefixes, of which the sets hold the outermost.
+    nets: HashMap<(JailId, Family), Nets>,
     interfaces: Vec<String>,
+    watch: Watch,
+    /// What was read last, for as long as the kernel's rules are of that generation.
+    read: Option<Read>,
+    /// The kernel's rules are of this generation unless others changed them.
+    alone_since: Option<u32>,
+    /// Messages that the last replacement took.
+    replaced: usize,
+}
+
+/// The table as it was in one generation of the kernel's rules.
+#[derive(Debug)]
+struct Read {
+    generation: u32,
+    found: Option<Found>,
+    sources: Sources,
 }
 
 impl Nft {
@@ -86,8 +109,13 @@ impl Nft {
     pub fn open() -> Result<Self, EnforceError> {
         Ok(Self {
             connection: Connection::open()?,
+            watch: Watch::open()?,
+            read: None,
+            alone_since: None,
+            replaced: 0,
             jails: Vec::new(),
-            with_v6: HashSet::new(),
+            present: HashSet::new(),
+            nets: HashMap::new(),
             interfaces: Vec::new(),
         })
     }
@@ -96,18 +124,65 @@ impl Nft {
     /// anew, with `sure` the kernel refuses if somebody changed its rules since they
     /// were read.
     fn make(&mut self, desired: &Desired, rebuild: bool, sure: bool) -> Result<(), Refusal> {
-        let generation = self.connection.generation()?;
-        let named = |name: &str| desired.sets.iter().any(|set| set.name == name);
-        let (mut found, held) = read(&mut self.connection, |_, name, _| named(name))?;
-        if let Some(found) = &mut found {
+        let mut read = self.read()?;
+        let mut batch = self.connection.batch();
+        if let Some(found) = &mut read.found {
             found.dormant |= rebuild;
         }
-        let mut batch = self.connection.batch();
-        plan::fill(&mut batch, desired, found.as_ref(), &held);
+        plan::fill(&mut batch, desired, read.found.as_ref(), &read.sources);
+        self.replaced = batch.messages();
+        let generation = read.generation;
         if batch.is_empty() {
+            self.read = Some(read);
+            self.alone_since = Some(generation);
             return Ok(());
         }
-        self.connection.commit(&batch, sure.then_some(generation))
+        self.connection.commit(&batch, sure.then_some(generation))?;
+        self.alone_since = sure.then(|| generation.wrapping_add(1));
+        Ok(())
+    }
+
+    /// What the kernel holds. The kernel reads a set out in pieces, and goes over all that
+    /// came before for each of them: what was read stays true for as long as nobody, of
+    /// whom the kernel knows, changed any rule.
+    fn read(&mut self) -> Result<Read, Refusal> {
+        let generation = self.connection.generation()?;
+        if let Some(read) = self.read.take_if(|read| read.generation == generation) {
+            return Ok(read);
+        }
+        let ours = |name: &str| Family::of_set_name(name).is_some();
+        let (found, sources) = read(&mut self.connection, ours)?;
+        // Each dump told by itself whether it was interrupted; together they may be.
+        if self.connection.generation()? != generation {
+            return Err(Refusal::interrupted("read table f2b-table"));
+        }
+        Ok(Read { generation, found, sources })
+    }
+
+    /// Keeps what was read true over a transaction of our own, if that can be: no other
+    /// came in between, and it made nothing `new` but elements.
+    fn keep_read(&mut self, changes: &Changes, before: u32, new: bool) -> Result<(), Refusal> {
+        let after = self.connection.generation()?;
+        let ours = after == before.wrapping_add(1);
+        self.alone_since = self.alone_since.filter(|since| ours && *since == before).map(|_| after);
+        let Some(mut read) = self.read.take_if(|read| read.generation == before) else {
+            return Ok(());
+        };
+        if !ours || new {
+            return Ok(());
+        }
+        for change in &changes.sets {
+            let Some(jail) = self.jails.get(change.jail.index()) else { return Ok(()) };
+            let name = change.family.set_name(jail.name.as_str());
+            let Some(sources) = read.sources.get_mut(&name) else { return Ok(()) };
+            for gone in &change.remove {
+                sources.remove(gone);
+            }
+            sources.extend(&change.add);
+        }
+        read.generation = after;
+        self.read = Some(read);
+        Ok(())
     }
 
     fn make_desired(&mut self, desired: &Desired) -> Result<(), Refusal> {
@@ -123,6 +198,16 @@ impl Nft {
         self.make(desired, rebuild, false)
     }
 
+    /// The known prefixes that lie in those of a set of ranges.
+    fn inner(&self, name: &str, family: Family, held: &HashSet<Prefix>) -> Vec<Prefix> {
+        let id = self.jails.iter().position(|jail| jail.name.as_str() == name);
+        let id = id.and_then(|index| u16::try_from(index).ok()).map(JailId);
+        let known = id.and_then(|id| self.nets.get(&(id, family)));
+        let sorted: BTreeSet<Prefix> = held.iter().copied().collect();
+        let inner = known.into_iter().flat_map(Nets::iter);
+        inner.filter(|one| !sorted.contains(one) && nets::covers(&sorted, *one)).collect()
+    }
+
     fn jail(&self, id: JailId) -> Result<&JailPorts, EnforceError> {
         self.jails.get(id.index()).ok_or_else(|| {
             EnforceError::Unavailable(format!(
@@ -132,47 +217,6 @@ impl Nft {
             ))
         })
     }
-
-    /// What is left to do when the last change of each jail and source counts.
-    fn changes(&self, deltas: &[Delta], now: Timestamp) -> Result<Vec<Change>, EnforceError> {
-        let mut last = HashMap::with_capacity(deltas.len());
-        for delta in deltas {
-            match delta {
-                Delta::Ban(ban) => last.insert((ban.jail, ban.source), is_live(ban, now)),
-                Delta::Unban { jail, source } => last.insert((*jail, *source), false),
-            };
-        }
-        let mut changes: Vec<Change> = Vec::new();
-        let mut places = HashMap::new();
-        for delta in deltas {
-            let (Delta::Ban(Ban { jail, source, .. }) | Delta::Unban { jail, source }) = delta;
-            let Some(banned) = last.remove(&(*jail, *source)) else { continue };
-            self.jail(*jail)?;
-            let family = Family::of(source.address());
-            if banned {
-                single(*source)?;
-            } else if !source.is_host() || family == Family::V6 && !self.with_v6.contains(jail) {
-                continue;
-            }
-            let place = *places.entry((*jail, family)).or_insert_with(|| {
-                changes.push(Change { jail: *jail, family, add: Vec::new(), remove: Vec::new() });
-                changes.len() - 1
-            });
-            let change = &mut changes[place];
-            let list = if banned { &mut change.add } else { &mut change.remove };
-            list.push(source.address());
-        }
-        Ok(changes)
-    }
-}
-
-/// What changes in one set.
-#[derive(Debug)]
-struct Change {
-    jail: JailId,
-    family: Family,
-    add: Vec<IpAddr>,
-    remove: Vec<IpAddr>,
 }
 
 impl Enforcer for Nft {
@@ -195,39 +239,53 @@ impl Enforcer for Nft {
         let table = Desired::of_snapshot(desired, now.wall);
         self.make_desired(&table)?;
         self.jails.clone_from(&desired.jails);
-        let live = desired.bans.iter().filter(|ban| is_live(ban, now.wall));
-        let is_v6 = |ban: &&Ban| !ban.source.is_ipv4() && ban.source.is_host();
-        self.with_v6 = live.clone().filter(is_v6).map(|ban| ban.jail).collect();
-        // The others are in force by now.
-        live.map(|ban| ban.source).try_for_each(single).map(|_| ())
+        self.present.clear();
+        self.nets.clear();
+        for ban in desired.bans.iter().filter(|ban| is_live(ban, now.wall)) {
+            let set = (ban.jail, Family::of(ban.source));
+            self.present.insert(set);
+            if !ban.source.is_host() {
+                self.nets.entry(set).or_default().insert(ban.source, &mut Turnover::default());
+            }
+        }
+        Ok(())
     }
 
     fn apply(&mut self, deltas: &[Delta], now: Moment) -> Result<(), EnforceError> {
         let mut batch = self.connection.batch();
-        let mut new_v6 = Vec::new();
+        let mut new = Vec::new();
         let changes = self.changes(deltas, now.wall)?;
-        for (id, family) in changes.iter().map(|change| (change.jail, change.family)) {
-            let first = family == Family::V6 && !self.with_v6.contains(&id);
-            if first && !new_v6.contains(&id) {
+        for set @ (id, family) in changes.sets.iter().map(|change| (change.jail, change.family)) {
+            if family != Family::V4 && !self.present.contains(&set) {
                 let jail = self.jail(id)?;
                 let name = jail.name.as_str();
                 batch.create_set(family, &family.set_name(name));
                 for rule in Rule::of_jail(name, &jail.ports, family) {
                     batch.append_rule(&rule);
                 }
-                new_v6.push(id);
+                new.push(set);
             }
         }
         batch.join();
-        for Change { jail, family, add, remove } in &changes {
+        for Change { jail, family, add, remove } in &changes.sets {
             let set = family.set_name(self.jail(*jail)?.name.as_str());
-            batch.add(*family, &set, add);
-            batch.ensure_removed(*family, &set, remove);
+            if family.is_nets() {
+                batch.exchange(*family, &set, remove, add);
+            } else {
+                batch.add(*family, &set, add);
+                batch.ensure_removed(*family, &set, remove);
+            }
         }
-        if !batch.is_empty() {
-            self.connection.commit(&batch, None)?;
+        if batch.is_empty() {
+            return Ok(());
         }
-        self.with_v6.extend(new_v6);
+        let before = self.connection.generation()?;
+        if let Err(refusal) = self.connection.commit(&batch, None) {
+            self.forget(changes);
+            return Err(refusal.into());
+        }
+        self.keep_read(&changes, before, !new.is_empty())?;
+        self.present.extend(new);
         Ok(())
     }
 
@@ -239,25 +297,37 @@ impl Enforcer for Nft {
 
     fn held(&mut self, _now: Moment) -> Result<Vec<Held>, EnforceError> {
         let mut attempt = 1;
-        let sets = loop {
-            let Self { connection, jails, .. } = &mut *self;
-            match read(connection, |found, set, family| is_enforced(jails, found, set, family)) {
+        let read = loop {
+            match self.read() {
                 Err(Refusal { cause: Errno::INTR, .. }) if attempt < ATTEMPTS => attempt += 1,
-                other => break other?.1,
+                other => break other?,
             }
         };
         let mut held = Vec::new();
-        for (set, addresses) in sets {
-            let jail = Family::of_set_name(&set).and_then(|(_, jail)| JailName::new(jail).ok());
-            if let Some(jail) = jail {
-                held.extend(addresses.into_iter().map(|address| Held {
-                    jail: jail.clone(),
-                    source: Prefix::host(address),
-                    dropped: None,
-                }));
+        for (set, sources) in &read.sources {
+            let Some((family, name)) = Family::of_set_name(set) else { continue };
+            let Ok(jail) = JailName::new(name) else { continue };
+            let enforced = |found| is_enforced(&self.jails, found, set, family);
+            if !read.found.as_ref().is_some_and(enforced) {
+                continue;
             }
+            let inner = if family.is_nets() { self.inner(name, family, sources) } else { vec![] };
+            let one = |source: &Prefix| Held { jail: jail.clone(), source: *source, dropped: None };
+            held.extend(sources.iter().chain(&inner).map(one));
         }
+        self.read = Some(read);
         Ok(held)
+    }
+
+    fn inspect(&mut self) -> Result<Noticed, EnforceError> {
+        let (connection, alone) = (&mut self.connection, self.alone_since);
+        let port = connection.port();
+        let broken = self.watch.look(port, || Ok(Some(connection.generation()?) == alone))?;
+        Ok(Noticed { broken, ..Noticed::default() })
+    }
+
+    fn replaced(&self) -> usize {
+        self.replaced
     }
 
     fn coverage(&self) -> Vec<Coverage> {
@@ -276,24 +346,25 @@ impl Enforcer for Nft {
             Err(Refusal { cause: Errno::NOENT, .. }) => {}
             other => other?,
         }
-        self.with_v6.clear();
+        self.present.clear();
+        self.nets.clear();
         Ok(())
     }
 }
 
-/// What the kernel holds, and the addresses in the plain sets that `wanted` names.
+/// What the kernel holds, and the sources in the plain sets that `wanted` names.
 fn read(
     connection: &mut Connection,
-    wanted: impl Fn(&Found, &str, Family) -> bool,
-) -> Result<(Option<Found>, Addresses), Refusal> {
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(Option<Found>, Sources), Refusal> {
     let mut held = HashMap::new();
     let Some(found) = Found::read(connection)? else { return Ok((None, held)) };
     for set in &found.sets {
         if let Some(family) = set.plain
-            && wanted(&found, &set.name, family)
-            && let Some(addresses) = read_addresses(connection, &set.name)?
+            && wanted(&set.name)
+            && let Some(sources) = read_sources(connection, &set.name, family)?
         {
-            held.insert(set.name.clone(), addresses);
+            held.insert(set.name.clone(), sources);
         }
     }
     Ok((Some(found), held))
@@ -316,14 +387,4 @@ fn is_enforced(jails: &[JailPorts], found: &Found, set: &str, family: Family) ->
 
 fn is_live(ban: &Ban, now: Timestamp) -> bool {
     ban.until.is_none_or(|until| until > now)
-}
-
-/// A hash set holds addresses, not prefixes.
-fn single(source: Prefix) -> Result<(), EnforceError> {
-    if source.is_host() {
-        return Ok(());
-    }
-    Err(EnforceError::Unavailable(format!(
-        "nft: {source} is a prefix: this backend bans single addresses (use backend xdp)"
-    )))
 }

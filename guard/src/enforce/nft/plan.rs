@@ -1,6 +1,6 @@
 //! From what the kernel holds to what it shall hold, as one transaction.
 //!
-//! Input: the [`Desired`] table, what was [`Found`], and the addresses in the sets that
+//! Input: the [`Desired`] table, what was [`Found`], and the sources in the sets that
 //! may stay. Output: a filled [`Batch`]. Pure: nothing here talks to the kernel.
 //!
 //! What is as it shall be is not touched, so that no packet meets a set while it is
@@ -8,20 +8,21 @@
 //! rules of `f2b-chain` and the sets named after jails are ours.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 
+use crate::core::addr::Prefix;
 use crate::core::delta::{JailPorts, Snapshot};
 use crate::core::time::Timestamp;
 use crate::enforce::nft::batch::Batch;
-use crate::enforce::nft::found::{Addresses, Found, FoundChain};
+use crate::enforce::nft::found::{Found, FoundChain, Sources};
 use crate::enforce::nft::is_live;
+use crate::enforce::nft::nets::Nets;
 use crate::enforce::nft::rule::{Family, Rule};
 
 /// The table as it shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Desired {
-    /// Sets in the order in which they are made: of each jail for IPv4, then for IPv6
-    /// of the jails with such bans.
+    /// Sets in the order in which they are made: of each jail for IPv4, then for IPv6 and
+    /// for prefixes of the jails with such bans.
     pub(super) sets: Vec<DesiredSet>,
 }
 
@@ -31,41 +32,41 @@ pub(super) struct DesiredSet {
     pub(super) family: Family,
     pub(super) name: String,
     pub(super) rules: Vec<Rule>,
-    pub(super) addresses: HashSet<IpAddr>,
+    pub(super) sources: HashSet<Prefix>,
 }
 
 impl DesiredSet {
-    fn of_jail(jail: &JailPorts, family: Family, addresses: HashSet<IpAddr>) -> Self {
+    fn of_jail(jail: &JailPorts, family: Family, sources: HashSet<Prefix>) -> Self {
         let name = jail.name.as_str();
         Self {
             family,
             name: family.set_name(name),
             rules: Rule::of_jail(name, &jail.ports, family),
-            addresses,
+            sources,
         }
     }
 }
 
 impl Desired {
-    /// The table that holds the single addresses of a snapshot that are banned at
-    /// `now`.
+    /// The table that holds what a snapshot bans at `now`.
     pub(super) fn of_snapshot(snapshot: &Snapshot, now: Timestamp) -> Self {
-        let mut addresses: HashMap<(usize, Family), HashSet<IpAddr>> = HashMap::new();
+        let mut sources: HashMap<(usize, Family), HashSet<Prefix>> = HashMap::new();
         for ban in &snapshot.bans {
-            if ban.source.is_host() && is_live(ban, now) {
-                let address = ban.source.address();
-                let set = (ban.jail.index(), Family::of(address));
-                addresses.entry(set).or_default().insert(address);
+            if is_live(ban, now) {
+                let set = (ban.jail.index(), Family::of(ban.source));
+                sources.entry(set).or_default().insert(ban.source);
             }
         }
         let mut sets = Vec::new();
-        for (index, jail) in snapshot.jails.iter().enumerate() {
-            let held = addresses.remove(&(index, Family::V4)).unwrap_or_default();
-            sets.push(DesiredSet::of_jail(jail, Family::V4, held));
-        }
-        for (index, jail) in snapshot.jails.iter().enumerate() {
-            if let Some(held) = addresses.remove(&(index, Family::V6)) {
-                sets.push(DesiredSet::of_jail(jail, Family::V6, held));
+        for family in Family::ALL {
+            for (index, jail) in snapshot.jails.iter().enumerate() {
+                let held = match sources.remove(&(index, family)) {
+                    Some(held) if family.is_nets() => Nets::from_iter(held).outermost().collect(),
+                    Some(held) => held,
+                    None if family == Family::V4 => HashSet::new(),
+                    None => continue,
+                };
+                sets.push(DesiredSet::of_jail(jail, family, held));
             }
         }
         Self { sets }
@@ -76,9 +77,9 @@ impl Desired {
     }
 }
 
-/// Fills `batch` with what makes the table as desired. `held` has the addresses of the
+/// Fills `batch` with what makes the table as desired. `held` has the sources of the
 /// plain sets that were found; a set that is not in it is made anew.
-pub(super) fn fill(batch: &mut Batch, desired: &Desired, found: Option<&Found>, held: &Addresses) {
+pub(super) fn fill(batch: &mut Batch, desired: &Desired, found: Option<&Found>, held: &Sources) {
     let kept = found.filter(|found| !found.dormant);
     if found.is_some() && kept.is_none() {
         batch.delete_table();
@@ -118,21 +119,36 @@ pub(super) fn fill(batch: &mut Batch, desired: &Desired, found: Option<&Found>, 
     batch.join();
 
     let none = HashSet::new();
-    for set in &order {
-        let held = in_kernel(set).unwrap_or(&none);
-        let missing: Vec<IpAddr> = set.addresses.difference(held).copied().collect();
-        batch.add(set.family, &set.name, &missing);
+    let differences: Vec<_> = order
+        .iter()
+        .map(|set| {
+            let held = in_kernel(set).unwrap_or(&none);
+            let mut missing: Vec<Prefix> = set.sources.difference(held).copied().collect();
+            // Ranges are made in order, as `nft` does.
+            if set.family.is_nets() {
+                missing.sort_unstable();
+            }
+            let surplus: Vec<Prefix> = held.difference(&set.sources).copied().collect();
+            (set, missing, surplus)
+        })
+        .collect();
+    for (set, missing, surplus) in &differences {
+        if set.family.is_nets() {
+            batch.exchange(set.family, &set.name, surplus, missing);
+        } else {
+            batch.add(set.family, &set.name, missing);
+        }
     }
-    for set in &order {
-        let held = in_kernel(set).unwrap_or(&none);
-        let surplus: Vec<IpAddr> = held.difference(&set.addresses).copied().collect();
-        batch.remove(set.family, &set.name, &surplus);
+    for (set, _, surplus) in &differences {
+        if !set.family.is_nets() {
+            batch.remove(set.family, &set.name, surplus);
+        }
     }
 }
 
 /// Whether the sets that are there can stay: those of the desired names are plain, and
 /// with new ones after them the IPv4 sets come in configuration order.
-fn sets_stay(desired: &Desired, found: &Found, held: &Addresses) -> bool {
+fn sets_stay(desired: &Desired, found: &Found, held: &Sources) -> bool {
     let wanted = |family| desired.sets.iter().filter(move |set| set.family == family);
     let mut names = wanted(Family::V4).map(|set| set.name.as_str());
     found.sets.iter().all(|set| match desired.set(&set.name) {
@@ -140,13 +156,13 @@ fn sets_stay(desired: &Desired, found: &Found, held: &Addresses) -> bool {
         Some(wanted) => {
             set.plain == Some(wanted.family)
                 && held.contains_key(&set.name)
-                && (wanted.family == Family::V6 || names.next() == Some(&set.name))
+                && (wanted.family != Family::V4 || names.next() == Some(&set.name))
         }
     })
 }
 
 /// The desired sets in the order in which they will be listed: IPv4 in configuration
-/// order, then IPv6, those that stay first.
+/// order, then IPv6 and prefixes, those that stay first.
 fn order<'d>(desired: &'d Desired, stays: Option<&Found>) -> Vec<&'d DesiredSet> {
     let place = |set: &DesiredSet| {
         let found = stays.into_iter().flat_map(|found| &found.sets);
@@ -154,8 +170,8 @@ fn order<'d>(desired: &'d Desired, stays: Option<&Found>) -> Vec<&'d DesiredSet>
     };
     let mut order: Vec<_> = desired.sets.iter().collect();
     order.sort_by_key(|set| match set.family {
-        Family::V4 => (Family::V4, 0),
-        Family::V6 => (Family::V6, place(set)),
+        Family::V4 => (0, Family::V4),
+        family => (1 + place(set).min(usize::MAX - 1), family),
     });
     order
 }

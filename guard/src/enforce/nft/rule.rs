@@ -13,19 +13,38 @@ pub(super) const TCP: u8 = 6;
 /// `IPPROTO_UDP`.
 pub(super) const UDP: u8 = 17;
 
-/// Which kind of addresses a set holds.
+/// Which kind of addresses a set holds, in the order in which such sets are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Family {
     V4,
     V6,
+    /// Prefixes.
+    V4Nets,
+    /// Prefixes.
+    V6Nets,
 }
 
 impl Family {
-    /// What Fail2Ban puts before the jail's name to name its set.
+    pub(super) const ALL: [Self; 4] = [Self::V4, Self::V6, Self::V4Nets, Self::V6Nets];
+
+    /// Whether its addresses are IPv4.
+    pub(super) const fn is_ipv4(self) -> bool {
+        matches!(self, Self::V4 | Self::V4Nets)
+    }
+
+    /// Whether it holds prefixes.
+    pub(super) const fn is_nets(self) -> bool {
+        matches!(self, Self::V4Nets | Self::V6Nets)
+    }
+
+    /// What Fail2Ban puts before the jail's name to name its set; for prefixes, which
+    /// Fail2Ban has no sets for, in the same manner.
     pub(super) const fn set_prefix(self) -> &'static str {
         match self {
             Self::V4 => "addr-set-",
             Self::V6 => "addr6-set-",
+            Self::V4Nets => "net-set-",
+            Self::V6Nets => "net6-set-",
         }
     }
 
@@ -36,7 +55,7 @@ impl Family {
 
     /// The family and the jail that a set of ours is named after.
     pub(super) fn of_set_name(name: &str) -> Option<(Self, &str)> {
-        [Self::V4, Self::V6]
+        Self::ALL
             .into_iter()
             .find_map(|family| Some((family, name.strip_prefix(family.set_prefix())?)))
     }
@@ -208,6 +227,7 @@ mod tests {
     fn names_of_sets_and_back() {
         assert_eq!(Family::V6.set_name("sshd"), "addr6-set-sshd");
         assert_eq!(Family::of_set_name("addr-set-a-set-b"), Some((Family::V4, "a-set-b")));
+        assert_eq!(Family::of_set_name("net6-set-sshd"), Some((Family::V6Nets, "sshd")));
         assert_eq!(Family::of_set_name("addr-sets"), None);
     }
 

@@ -131,6 +131,8 @@ pub(super) struct Message<'a> {
     pub(super) kind: u16,
     pub(super) flags: u16,
     pub(super) sequence: u32,
+    /// Whose request it answers or tells of: the number of that socket.
+    pub(super) port: u32,
     /// What follows the header.
     pub(super) payload: &'a [u8],
 }
@@ -180,6 +182,7 @@ impl<'a> Iterator for Messages<'a> {
             kind: u16::from_ne_bytes([header[4], header[5]]),
             flags: u16::from_ne_bytes([header[6], header[7]]),
             sequence: u32::from_ne_bytes([header[8], header[9], header[10], header[11]]),
+            port: u32::from_ne_bytes([header[12], header[13], header[14], header[15]]),
             payload,
         })
     }
@@ -271,7 +274,7 @@ mod tests {
         explanation.text(1, "no such set");
         payload.extend(explanation.bytes());
         let flags = NLM_F_CAPPED | NLM_F_ACK_TLVS;
-        let message = Message { kind: NLMSG_ERROR, flags, sequence: 1, payload: &payload };
+        let message = Message { kind: NLMSG_ERROR, flags, sequence: 1, port: 0, payload: &payload };
         assert_eq!(message.error(), Some((2, Some("no such set"))));
         let plain = Message { flags: NLM_F_CAPPED, ..message };
         assert_eq!(plain.error(), Some((2, None)));

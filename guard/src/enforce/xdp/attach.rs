@@ -97,6 +97,44 @@ impl Links {
         Ok(())
     }
 
+    /// Puts right what others did to links and their pins, and tells what that was.
+    /// Links that ended are for [`Links::sweep`].
+    pub(super) fn keep(&self, programs: &Programs) -> Result<Vec<String>, EnforceError> {
+        let mut put_right = Vec::new();
+        for (interface, attached) in &self.by_interface {
+            let broken = |cause| EnforceError::Kernel {
+                operation: format!("look after the link of interface {interface}"),
+                cause,
+            };
+            let fd = attached.fd.as_fd();
+            let info = syscall::link_info(fd).map_err(broken)?;
+            if info.interface != *interface {
+                continue;
+            }
+            let (program, id) = programs.of(attached.way);
+            if info.program != id && !programs.on_these_maps.contains(&info.program) {
+                syscall::update_link(fd, program).map_err(broken)?;
+                put_right.push(format!(
+                    "program {} had taken the place of guard's on interface {interface}",
+                    info.program
+                ));
+            }
+            let same = |found: std::os::fd::BorrowedFd<'_>| {
+                syscall::link_info(found).is_ok_and(|other| other.id == info.id)
+            };
+            if pins::keep_pinned(&self.path(*interface, attached.way), fd, same)? {
+                put_right.push(format!("the pin of the link on interface {interface} was gone"));
+            }
+        }
+        Ok(put_right)
+    }
+
+    /// The interfaces whose links ended without us.
+    pub(super) fn ended(&self) -> Vec<u32> {
+        let all = self.by_interface.keys().copied();
+        all.filter(|interface| self.way(*interface).is_none()).collect()
+    }
+
     /// Ends the link of an interface.
     pub(super) fn detach(&mut self, interface: u32) -> io::Result<()> {
         if let Some(attached) = self.by_interface.get(&interface) {
@@ -107,13 +145,7 @@ impl Links {
 
     /// Removes the pins of links that ended without us.
     pub(super) fn sweep(&mut self) -> io::Result<()> {
-        let ended: Vec<u32> = self
-            .by_interface
-            .keys()
-            .copied()
-            .filter(|interface| self.way(*interface).is_none())
-            .collect();
-        ended.into_iter().try_for_each(|interface| self.forget(interface))
+        self.ended().into_iter().try_for_each(|interface| self.forget(interface))
     }
 
     /// Ends all links.

@@ -1,4 +1,5 @@
-//! The ban maps: what they hold for each address, made so and read back.
+//! The ban maps: what they hold for each address, made so and read back. Prefixes are in
+//! [`super::nets`].
 //!
 //! The kernel's entries are the only record of most bans: a change looks the entry up,
 //! changes it and writes it back, counters included. Only where an entry cannot tell
@@ -13,7 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 
-use guard_common::layout::{Ban, FOREVER};
+use guard_common::layout::{Ban, FOREVER, Slot};
 use guard_common::names::{BANS_V4, BANS_V6};
 
 use super::classes::Classes;
@@ -39,11 +40,11 @@ pub(super) struct Bans {
     beyond: HashMap<Prefix, Vec<JailHold>>,
 }
 
-/// One ban of an address.
-#[derive(Clone, Copy, Debug)]
-struct JailHold {
-    jail: JailId,
-    until: u64,
+/// One ban of an address or a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct JailHold {
+    pub(super) jail: JailId,
+    pub(super) until: u64,
 }
 
 /// Key of a ban map.
@@ -82,18 +83,19 @@ impl Bans {
         Self { v4, v6, beyond: HashMap::new() }
     }
 
-    /// Makes both maps hold exactly the snapshot's bans of single addresses.
+    /// Makes both maps hold exactly the snapshot's bans of single addresses; how many
+    /// entries that changed.
     pub(super) fn replace(
         &mut self,
         desired: &Snapshot,
         classes: &Classes,
         now: Moment,
-    ) -> Result<(), EnforceError> {
+    ) -> Result<usize, EnforceError> {
         self.beyond.clear();
         let Self { v4, v6, beyond } = self;
         let first = replace_family(v4, beyond, desired, classes, now);
         let second = replace_family(v6, beyond, desired, classes, now);
-        first.and(second)
+        Ok(first? + second?)
     }
 
     /// Makes the changes.
@@ -123,7 +125,7 @@ impl Bans {
 }
 
 /// The end of a ban on the kernel's clock.
-fn boot_nanos(until: Option<Timestamp>, now: Moment) -> u64 {
+pub(super) fn boot_nanos(until: Option<Timestamp>, now: Moment) -> u64 {
     let Some(until) = until else { return FOREVER };
     let left = i128::from(until.micros()) - i128::from(now.wall.micros());
     let at = i128::from(now.boot_nanos) + left * 1000;
@@ -136,7 +138,8 @@ fn replace_family<K: Source, S: Store<K>>(
     desired: &Snapshot,
     classes: &Classes,
     now: Moment,
-) -> Result<(), EnforceError> {
+) -> Result<usize, EnforceError> {
+    let mut changed = 0;
     let mut wanted: Vec<(K, u32)> = (0..)
         .zip(&desired.bans)
         .filter(|(_, ban)| ban.source.is_host() && ban.until.is_none_or(|until| until > now.wall))
@@ -145,6 +148,16 @@ fn replace_family<K: Source, S: Store<K>>(
     wanted.sort_unstable();
     let mut value_of = |group: &[(K, u32)]| -> Result<Option<Ban>, EnforceError> {
         let bans = group.iter().map(|&(_, place)| &desired.bans[place as usize]);
+        // Nearly all are the only ban of their address, and there may be a million.
+        if let &[(_, place)] = group {
+            let ban = &desired.bans[place as usize];
+            let (bit, until) = (classes.bit(ban.jail)?, boot_nanos(ban.until, now));
+            if classes.jails(bit).len() == 1 && until > now.boot_nanos {
+                let mut value = Ban::default();
+                value.slots[0] = Slot { classes: 1 << bit, until };
+                return Ok(Some(value));
+            }
+        }
         let list = bans
             .map(|ban| JailHold { jail: ban.jail, until: boot_nanos(ban.until, now) })
             .collect();
@@ -171,6 +184,7 @@ fn replace_family<K: Source, S: Store<K>>(
             there[start / 64] |= 1 << (start % 64);
             changes.add(*key, Some(*present), value_of(&wanted[start..end])?);
         }
+        changed += changes.len();
         changes.make(map)?;
     }
 
@@ -185,12 +199,14 @@ fn replace_family<K: Source, S: Store<K>>(
         }
         start += group.len();
         if changes.keys.len() >= CHUNK {
+            changed += changes.len();
             std::mem::take(&mut changes).make(map)?;
         }
     }
+    changed += changes.len();
     changes.make(map)?;
     map.fit(0, now);
-    Ok(())
+    Ok(changed)
 }
 
 fn apply_family<K: Source, S: Store<K>>(
@@ -279,7 +295,7 @@ fn held_family<K: Source, S: Store<K>>(
 }
 
 /// The jails and ends that an entry tells.
-fn jail_holds<'a>(
+pub(super) fn jail_holds<'a>(
     ban: &'a Ban,
     classes: &'a Classes,
     now: Moment,
@@ -325,6 +341,10 @@ impl<K> Default for Changes<K> {
 }
 
 impl<K: Source> Changes<K> {
+    fn len(&self) -> usize {
+        self.gone.len() + self.keys.len()
+    }
+
     fn add(&mut self, key: K, present: Option<Ban>, wanted: Option<Ban>) {
         match (present, wanted) {
             (Some(_), None) => self.gone.push(key),
@@ -355,15 +375,4 @@ impl<K: Source> Changes<K> {
 
 fn failed(operation: String, cause: io::Error) -> EnforceError {
     EnforceError::Kernel { operation, cause }
-}
-
-/// An error if any ban is of more than one address: the maps have no place for it.
-pub(super) fn refuse_prefixes<'a>(
-    mut bans: impl Iterator<Item = &'a crate::core::delta::Ban>,
-) -> Result<(), EnforceError> {
-    let Some(wide) = bans.find(|ban| !ban.source.is_host()) else { return Ok(()) };
-    Err(EnforceError::Unavailable(format!(
-        "{}: prefix bans are not in the XDP maps, single addresses are; use backend = \"nft\" for prefixes",
-        wide.source
-    )))
 }

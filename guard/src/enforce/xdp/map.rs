@@ -10,12 +10,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::syscall::{
-    ARRAY, ARRAY_OF_MAPS, Batch, Element, HASH, MAP_DELETE, MAP_DELETE_BATCH, MAP_LOOKUP,
-    MAP_LOOKUP_BATCH, MAP_UPDATE, MAP_UPDATE_BATCH, MapInfo, PER_CPU_ARRAY, address, bpf, map_info,
-    number,
+    ARRAY, ARRAY_OF_MAPS, Batch, Element, HASH, LPM_TRIE, MAP_DELETE, MAP_DELETE_BATCH, MAP_LOOKUP,
+    MAP_LOOKUP_BATCH, MAP_NEXT_KEY, MAP_UPDATE, MAP_UPDATE_BATCH, MapInfo, PER_CPU_ARRAY, address,
+    bpf, map_info, number,
 };
 
-/// A hash or array map whose key and value are known to have the sizes of `K` and `V`.
+/// A hash, array or prefix map whose key and value are known to have the sizes of `K` and `V`.
 #[derive(Debug)]
 pub(super) struct Map<K, V> {
     fd: OwnedFd,
@@ -33,7 +33,7 @@ impl<K: aya::Pod + Default, V: aya::Pod + Default> Map<K, V> {
         let info = map_info(fd.as_fd())?;
         let sizes = (info.key_size as usize, info.value_size as usize);
         // Values of per-CPU maps are longer than the kernel says.
-        if !matches!(info.kind, HASH | ARRAY | ARRAY_OF_MAPS)
+        if !matches!(info.kind, HASH | ARRAY | ARRAY_OF_MAPS | LPM_TRIE)
             || sizes != (size_of::<K>(), size_of::<V>())
         {
             return Err(io::Error::new(
@@ -47,6 +47,11 @@ impl<K: aya::Pod + Default, V: aya::Pod + Default> Map<K, V> {
     /// What the kernel knows of it.
     pub(super) fn info(&self) -> MapInfo {
         self.info
+    }
+
+    /// Its descriptor.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     fn element(&self, key: &K, value: *const V) -> Element {
@@ -85,6 +90,40 @@ impl<K: aya::Pod + Default, V: aya::Pod + Default> Map<K, V> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// The first key, in the map's own order.
+    pub(super) fn first_key(&self) -> io::Result<Option<K>> {
+        self.key_after(None)
+    }
+
+    fn key_after(&self, key: Option<&K>) -> io::Result<Option<K>> {
+        let mut next = K::default();
+        let mut element = Element {
+            map: number(self.fd.as_fd()),
+            key: key.map_or(0, |key| address(std::ptr::from_ref(key))),
+            value: address(&raw mut next),
+            ..Element::default()
+        };
+        // SAFETY: it points to a key of the map's size or to none, and to room for another.
+        match unsafe { bpf(MAP_NEXT_KEY, &mut element) } {
+            Ok(_) => Ok(Some(next)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives every entry, one system call after the other: prefix maps know no batches
+    /// before Linux 5.13. Nobody may remove entries meanwhile.
+    pub(super) fn each(&self, mut with: impl FnMut(K, V)) -> io::Result<()> {
+        let mut at = self.first_key()?;
+        while let Some(key) = at {
+            if let Some(value) = self.look_up(&key)? {
+                with(key, value);
+            }
+            at = self.key_after(Some(&key))?;
+        }
+        Ok(())
     }
 
     /// Sets many values. On an error, the number of those that were set comes with it.

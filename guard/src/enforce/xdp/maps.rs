@@ -5,26 +5,29 @@
 //! maps that were left half-built have ABI 0 and are not.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use guard_common::layout::{
     ABI, Counter, MAX_CLASSES, Meta, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST,
 };
 use guard_common::names::{
-    BANS_V4, BANS_V6, META, OWN_ADDRESSES, PORT_CLASSES, TABLE_V4, VERDICTS,
+    BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES, TABLE_V4,
+    VERDICTS,
 };
 
 use super::XdpOptions;
-use super::bans::{self, Bans};
+use super::bans::Bans;
 use super::classes::{self, Classes};
 use super::map::{Cursor, Map, look_up_per_cpu};
+use super::nets::{Nets, Steps};
+use super::pins;
 use super::store::Store;
 use super::syscall;
 use super::table::BansV4;
 use crate::core::delta::{Delta, JailPorts, Snapshot};
 use crate::core::jail::JailName;
-use crate::enforce::{EnforceError, Moment};
+use crate::enforce::{EnforceError, Held, Moment};
 
 /// Jail name (64 bytes, filled up with zeros) → its bit (`u32`). No program reads it;
 /// it tells the jails of a ban to who did not make it.
@@ -36,6 +39,7 @@ const MAX_JAILS: u32 = 65_536;
 #[derive(Debug)]
 pub(super) struct Maps {
     pub(super) bans: Bans,
+    nets: Nets,
     port_classes: Map<u32, u64>,
     pub(super) own: Map<[u8; 16], u8>,
     meta: Map<u32, Meta>,
@@ -44,6 +48,8 @@ pub(super) struct Maps {
     pub(super) classes: Classes,
     /// They hold a whole snapshot that this process has seen.
     pub(super) filled: bool,
+    /// Entries that the last replacement changed.
+    pub(super) replaced: usize,
 }
 
 impl Maps {
@@ -54,6 +60,7 @@ impl Maps {
         let v4 = BansV4::open(v4, pin(TABLE_V4)?, directory, options.exact_counters)?;
         let mut maps = Self {
             bans: Bans::new(v4, Map::new(pin(BANS_V6)?)?),
+            nets: Nets::new(Map::new(pin(BANS_V4_NETS)?)?, Map::new(pin(BANS_V6_NETS)?)?),
             port_classes: Map::new(pin(PORT_CLASSES)?)?,
             own: Map::new(pin(OWN_ADDRESSES)?)?,
             meta: Map::new(pin(META)?)?,
@@ -61,6 +68,7 @@ impl Maps {
             jails: Map::new(pin(JAILS)?)?,
             classes: Classes::default(),
             filled: false,
+            replaced: 0,
         };
         maps.classes = maps.pinned_classes()?;
         Ok(maps)
@@ -75,7 +83,7 @@ impl Maps {
             MAX_JAILS,
             syscall::NO_PREALLOCATION,
         )?;
-        syscall::pin(std::os::fd::AsFd::as_fd(&map), &directory.join(JAILS))
+        syscall::pin(map.as_fd(), &directory.join(JAILS))
     }
 
     /// Whether the bans in these maps hold as they are: layout, boot and size are right.
@@ -85,18 +93,32 @@ impl Maps {
             && meta.boot_id == boot_id
             && self.bans.v4.limit() == options.bans as usize
             && self.bans.v6.info().max_entries == options.bans
+            && self.nets.v4.info().max_entries == options.bans
+            && self.nets.v6.info().max_entries == options.bans
             && self.port_classes.info().max_entries == PORT_CLASS_ENTRIES)
     }
 
     /// Says what the maps are for. To be called when everything else is in place.
     pub(super) fn declare(&self, host_only: bool, boot_id: [u8; 16]) -> Result<(), EnforceError> {
         let scope = if host_only { SCOPE_HOST } else { SCOPE_ALL };
-        let meta = Meta { abi: ABI, scope, boot_id };
+        let nets = self.nets.some().map_err(|cause| failed("read the prefix maps", cause))?;
+        self.write_meta(Meta { abi: ABI, scope, boot_id, nets, reserved: 0 })
+    }
+
+    fn write_meta(&self, meta: Meta) -> Result<(), EnforceError> {
         let present = self.meta.look_up(&0).map_err(|cause| failed("read META", cause))?;
         if present == Some(meta) {
             return Ok(());
         }
         self.meta.update(&0, &meta).map_err(|cause| failed("write META", cause))
+    }
+
+    /// Lets the programs look into the prefix maps that have entries, and no others.
+    fn show_nets(&self) -> Result<(), EnforceError> {
+        let broken = |cause| failed("read the prefix maps", cause);
+        let nets = self.nets.some().map_err(broken)?;
+        let meta = self.meta.look_up(&0).map_err(|cause| failed("read META", cause))?;
+        self.write_meta(Meta { nets, ..meta.unwrap_or_default() })
     }
 
     /// Makes classes and bans what the snapshot says.
@@ -113,15 +135,27 @@ impl Maps {
         drop(both);
         self.classes = desired_classes;
         self.write_jails()?;
-        let result = self.bans.replace(desired, &self.classes, now);
+        let steps = self.nets.replacing(desired, &self.classes, now)?;
+        let grown = self.grow(&steps);
+        let replaced = grown.and(self.bans.replace(desired, &self.classes, now));
+        self.replaced = steps.len() + replaced.as_ref().copied().unwrap_or_default();
+        let result = replaced.map(drop);
         // As many as fit are better than what was there before. Any other failure may
         // have left entries that mean the old table, so it stays.
         if matches!(result, Ok(()) | Err(EnforceError::Full { .. })) {
+            self.nets.shrink(steps)?;
+            self.show_nets()?;
             self.filled = true;
             self.write_table(&mut present, &wanted)?;
         }
-        result?;
-        bans::refuse_prefixes(desired.bans.iter())
+        result
+    }
+
+    /// Adds what is new of prefixes, and lets the programs look for it.
+    fn grow(&self, steps: &Steps) -> Result<(), EnforceError> {
+        let grown = self.nets.grow(steps);
+        self.show_nets()?;
+        grown
     }
 
     /// Makes changes to the last snapshot.
@@ -131,11 +165,48 @@ impl Maps {
                 "the XDP maps take changes only after a whole snapshot".to_owned(),
             ));
         }
+        let Some(steps) = self.nets.changing(deltas, &self.classes, now)? else {
+            return self.bans.apply(deltas, &self.classes, now);
+        };
+        self.grow(&steps)?;
         self.bans.apply(deltas, &self.classes, now)?;
-        bans::refuse_prefixes(deltas.iter().filter_map(|delta| match delta {
-            Delta::Ban(ban) => Some(ban),
-            Delta::Unban { .. } => None,
-        }))
+        self.nets.shrink(steps)?;
+        self.show_nets()
+    }
+
+    /// Pins maps again whose pins are gone; what was so.
+    pub(super) fn keep_pinned(&self, directory: &Path) -> Result<Vec<String>, EnforceError> {
+        let others = [
+            (BANS_V6, self.bans.v6.descriptor()),
+            (BANS_V4_NETS, self.nets.v4.descriptor()),
+            (BANS_V6_NETS, self.nets.v6.descriptor()),
+            (PORT_CLASSES, self.port_classes.descriptor()),
+            (OWN_ADDRESSES, self.own.descriptor()),
+            (META, self.meta.descriptor()),
+            (VERDICTS, self.verdicts.as_fd()),
+            (JAILS, self.jails.descriptor()),
+        ];
+        let mut put_right = Vec::new();
+        let in_place = self.bans.v4.keep_in_place();
+        if in_place.map_err(|cause| failed("look at TABLE_V4", cause))? {
+            put_right.push("the table of IPv4 bans had been taken from the programs".to_owned());
+        }
+        for (name, map) in self.bans.v4.pins().into_iter().chain(others) {
+            let id = |map: BorrowedFd<'_>| syscall::map_info(map).map(|info| info.id);
+            let own = id(map).map_err(|cause| failed(&format!("look at map {name}"), cause))?;
+            let same = |found: BorrowedFd<'_>| id(found).is_ok_and(|found| found == own);
+            if pins::keep_pinned(&directory.join(name), map, same)? {
+                put_right.push(format!("the pin of map {name} was gone"));
+            }
+        }
+        Ok(put_right)
+    }
+
+    /// Every ban that the maps hold.
+    pub(super) fn held(&self, now: Moment) -> Result<Vec<Held>, EnforceError> {
+        let mut held = self.bans.held(&self.classes, now)?;
+        self.nets.held(&self.classes, now, &mut held)?;
+        Ok(held)
     }
 
     fn plan_classes(
@@ -231,7 +302,6 @@ impl Maps {
 
     /// One verdict's packets and bytes over all CPUs.
     pub(super) fn verdict(&self, verdict: u32) -> Result<Counter, EnforceError> {
-        use std::os::fd::AsFd;
         let broken = |cause| failed("read VERDICTS", cause);
         let each: Vec<Counter> = look_up_per_cpu(self.verdicts.as_fd(), verdict).map_err(broken)?;
         Ok(each.iter().fold(Counter::default(), |sum, one| Counter {

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use guard_common::layout::Counter;
 use guard_common::verdict::Verdict;
 
-use super::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, mapped_octets};
+use super::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, Noticed, mapped_octets};
 use crate::core::delta::{Delta, Snapshot};
 use crate::core::host::Host;
 use crate::core::time::Timestamp;
@@ -33,6 +33,7 @@ mod cover;
 pub(in crate::enforce) mod features;
 mod map;
 mod maps;
+mod nets;
 mod object;
 mod pins;
 pub(in crate::enforce) mod plan;
@@ -95,6 +96,8 @@ pub struct Xdp {
     aside: bool,
     /// The maps know the host's addresses.
     at_home: bool,
+    /// The host as it was last told.
+    host: Option<Host>,
 }
 
 impl Xdp {
@@ -138,8 +141,17 @@ impl Xdp {
                 (maps, programs, at_home)
             }
         };
-        let mut xdp =
-            Self { options, pins, maps, programs, links, coverage: Vec::new(), aside, at_home };
+        let mut xdp = Self {
+            options,
+            pins,
+            maps,
+            programs,
+            links,
+            coverage: Vec::new(),
+            aside,
+            at_home,
+            host: None,
+        };
         xdp.settle()?;
         Ok(xdp)
     }
@@ -208,6 +220,7 @@ impl Enforcer for Xdp {
     }
 
     fn follow(&mut self, host: &Host) -> Result<(), EnforceError> {
+        self.host = Some(host.clone());
         self.follow_addresses(host)?;
         let covered =
             cover::cover(&host.interfaces, &self.options, &mut self.links, &self.programs);
@@ -219,7 +232,34 @@ impl Enforcer for Xdp {
     }
 
     fn held(&mut self, now: Moment) -> Result<Vec<Held>, EnforceError> {
-        self.maps.bans.held(&self.maps.classes, now)
+        self.maps.held(now)
+    }
+
+    fn inspect(&mut self) -> Result<Noticed, EnforceError> {
+        let mut noticed = Noticed::default();
+        // Until then other maps and programs may be in place, and rightly so.
+        if self.aside || !self.maps.filled {
+            return Ok(noticed);
+        }
+        self.pins.keep()?;
+        noticed.put_right.extend(self.maps.keep_pinned(&self.pins.maps())?);
+        noticed.put_right.extend(self.programs.keep_pinned(&self.pins.maps())?);
+        noticed.put_right.extend(self.links.keep(&self.programs)?);
+        let ended = self.links.ended();
+        if let Some(host) = self.host.clone().filter(|_| !ended.is_empty()) {
+            // What cannot be covered again is told when the host is followed next: the
+            // interface may only just have gone.
+            let _ = self.follow(&host);
+            for interface in ended.into_iter().filter(|one| self.links.way(*one).is_some()) {
+                let words = format!("the link on interface {interface} had been ended");
+                noticed.put_right.push(words);
+            }
+        }
+        Ok(noticed)
+    }
+
+    fn replaced(&self) -> usize {
+        self.maps.replaced
     }
 
     fn coverage(&self) -> Vec<Coverage> {

@@ -11,9 +11,12 @@ use std::path::Path;
 
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
-use guard_common::names::{BANS_V4, BANS_V6, MAPS, TCX_ETHERNET, TCX_IP, XDP, XDP_LINEAR};
+use guard_common::names::{
+    BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, MAPS, TCX_ETHERNET, TCX_IP, XDP, XDP_LINEAR,
+};
 
 use super::XdpOptions;
+use super::pins;
 use super::plan::Way;
 use super::syscall;
 use crate::enforce::EnforceError;
@@ -33,6 +36,7 @@ pub(super) struct Programs {
 
 #[derive(Debug)]
 struct Loaded {
+    name: &'static str,
     fd: OwnedFd,
     id: u32,
 }
@@ -46,6 +50,22 @@ impl Programs {
             Way::TcxIp => &self.tcx_ip,
         };
         (program.fd.as_fd(), program.id)
+    }
+}
+
+impl Programs {
+    /// Pins programs again whose pins are gone; their names.
+    pub(super) fn keep_pinned(&self, directory: &Path) -> Result<Vec<String>, EnforceError> {
+        let mut put_right = Vec::new();
+        for Loaded { name, fd, id } in [&self.xdp, &self.tcx, &self.tcx_ip] {
+            let same = |found: BorrowedFd<'_>| {
+                syscall::program_info(found).is_ok_and(|info| info.id == *id)
+            };
+            if pins::keep_pinned(&directory.join(name), fd.as_fd(), same)? {
+                put_right.push(format!("the pin of program {name} was gone"));
+            }
+        }
+        Ok(put_right)
     }
 }
 
@@ -63,6 +83,8 @@ pub(super) fn load(
     let mut object = loader
         .map_max_entries(BANS_V4, options.bans)
         .map_max_entries(BANS_V6, options.bans)
+        .map_max_entries(BANS_V4_NETS, options.bans)
+        .map_max_entries(BANS_V6_NETS, options.bans)
         .load(object)
         .map_err(|error| refused("load the eBPF object", &error))?;
 
@@ -111,7 +133,7 @@ fn load_program(object: &mut Ebpf, name: &str) -> Result<OwnedFd, ProgramError> 
 
 /// Keeps the pinned program if the fresh one is the same, else pins the fresh one.
 fn settle(
-    name: &str,
+    name: &'static str,
     fresh: OwnedFd,
     directory: &Path,
     on_these_maps: &mut BTreeSet<u32>,
@@ -122,7 +144,7 @@ fn settle(
         let old = syscall::program_info(pinned.as_fd())?;
         on_these_maps.insert(old.id);
         if old.tag == info.tag {
-            return Ok(Loaded { fd: pinned, id: old.id });
+            return Ok(Loaded { name, fd: pinned, id: old.id });
         }
     }
     on_these_maps.insert(info.id);
@@ -130,7 +152,7 @@ fn settle(
     drop(std::fs::remove_file(&aside));
     syscall::pin(fresh.as_fd(), &aside)?;
     std::fs::rename(&aside, &path)?;
-    Ok(Loaded { fd: fresh, id: info.id })
+    Ok(Loaded { name, fd: fresh, id: info.id })
 }
 
 fn is_unsupported(error: &ProgramError) -> bool {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! /run/guard/bpf/            a bpffs of our own, mode 0700 (or a directory on another)
-//!   maps-v1/                 the maps and the programs that use them
-//!   maps-v1-new/             those that are being built to take its place
+//!   maps-v2/                 the maps and the programs that use them
+//!   maps-v2-new/             those that are being built to take its place
 //!   links/native-2 tcx-5 …   one link for each covered interface, by its number
 //! ```
 //!
@@ -13,12 +13,14 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use guard_common::layout::ABI;
 use rustix::mount::MountFlags;
 
+use super::syscall;
 use crate::enforce::EnforceError;
 
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
@@ -69,6 +71,12 @@ impl Pins {
         make_directory(&self.new_maps())
     }
 
+    /// Makes the directories again, should somebody have removed them.
+    pub(super) fn keep(&self) -> Result<(), EnforceError> {
+        make_directory(&self.maps())?;
+        make_directory(&self.links())
+    }
+
     /// Puts the new maps in the place of those in use and of all other versions.
     pub(super) fn commit(&self) -> Result<(), EnforceError> {
         let new = self.new_maps();
@@ -114,6 +122,22 @@ pub(super) fn names(directory: &Path) -> Result<Vec<String>, EnforceError> {
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<io::Result<_>>()
         .map_err(|cause| failed("read", directory, cause))
+}
+
+/// Pins what is not pinned under its name any more; whether that was so. `same` tells
+/// whether what is there is the thing itself.
+pub(super) fn keep_pinned(
+    path: &Path,
+    object: BorrowedFd<'_>,
+    same: impl FnOnce(BorrowedFd<'_>) -> bool,
+) -> Result<bool, EnforceError> {
+    match syscall::open_pin(path) {
+        Ok(found) if same(found.as_fd()) => return Ok(false),
+        Ok(_) => fs::remove_file(path).map_err(|cause| failed("remove", path, cause))?,
+        Err(_) => {}
+    }
+    syscall::pin(object, path).map_err(|cause| failed("pin", path, cause))?;
+    Ok(true)
 }
 
 fn make_directory(directory: &Path) -> Result<(), EnforceError> {

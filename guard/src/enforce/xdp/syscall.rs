@@ -23,6 +23,7 @@ const MAP_CREATE: u32 = 0;
 pub(super) const MAP_LOOKUP: u32 = 1;
 pub(super) const MAP_UPDATE: u32 = 2;
 pub(super) const MAP_DELETE: u32 = 3;
+pub(super) const MAP_NEXT_KEY: u32 = 4;
 const OBJECT_PIN: u32 = 6;
 const OBJECT_GET: u32 = 7;
 const OBJECT_INFO: u32 = 15;
@@ -46,6 +47,8 @@ pub(super) const ARRAY_OF_MAPS: u32 = 12;
 pub(super) const MMAPABLE: u32 = 1 << 10;
 /// `BPF_F_INNER_MAP`: it may take the place of one of another size.
 pub(super) const INNER_MAP: u32 = 1 << 12;
+/// `BPF_MAP_TYPE_LPM_TRIE`.
+pub(super) const LPM_TRIE: u32 = 11;
 /// `BPF_F_NO_PREALLOC`.
 pub(super) const NO_PREALLOCATION: u32 = 1;
 /// `BPF_XDP` of `enum bpf_attach_type`.

@@ -168,7 +168,7 @@ impl Follow {
 
     /// Everything that can be read now, up to the limits of a batch; nothing when there
     /// is no new entry at all. After an error nothing of it was read.
-    fn batch(&mut self, reader: &mut Reader) -> Result<Option<Batch>, JournalError> {
+    pub(super) fn batch(&mut self, reader: &mut Reader) -> Result<Option<Batch>, JournalError> {
         if self.router.is_idle() {
             return Ok(None);
         }

@@ -36,6 +36,7 @@ mod trust;
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -177,6 +178,27 @@ impl Follower {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+/// Reads what the journal holds now, in the calling thread, until its end or until `each`
+/// has enough.
+///
+/// # Errors
+/// When the journal cannot be opened or read, or a match is not one.
+pub fn read_stored(
+    options: Options,
+    counters: Arc<Counters>,
+    mut each: impl FnMut(Batch) -> ControlFlow<()>,
+) -> Result<(), JournalError> {
+    let (sender, _receiver) = tokio::sync::mpsc::channel(1);
+    let (mut follow, mut reader) =
+        follow::Follow::begin(options, sender, counters, Arc::default())?;
+    while let Some(batch) = follow.batch(&mut reader)? {
+        if each(batch).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Starts to read. The thread lives until it is stopped or the receiver is dropped;

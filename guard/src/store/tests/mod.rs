@@ -48,7 +48,8 @@ fn ban(jail: JailId, source: &str, until: Option<i64>) -> Change {
 
 fn failure(jail: JailId, source: &str, time: i64) -> Change {
     let source = prefix(source);
-    Change::Count(Failure { jail, source, time: at(time), user: Some("root".into()) })
+    let failure = Failure { jail, source, time: at(time), user: Some("root".into()) };
+    Change::Count { failure, weight: 1 }
 }
 
 fn position(place: &str) -> Change {
@@ -231,6 +232,33 @@ fn a_batch_that_fails_changes_nothing() {
     // The rows of the failed transaction are not believed in.
     store.persist(&changes[..2], &jails()).expect("persisted");
     assert_eq!(sources(&mut store), ["sshd 192.0.2.1", "proxmox 192.0.2.2"]);
+}
+
+/// What format 1 held is there in the newest one, and new things beside it.
+#[test]
+fn a_store_of_the_first_format_is_brought_to_the_newest() {
+    let (_home, path) = home();
+    make_file(&path).expect("a file");
+    let mut old = connect(&path).expect("a database");
+    schema::migrate_to(&mut old, &path, 1).expect("the first format");
+    old.execute_batch(
+        "INSERT INTO jail (id, name, failures) VALUES (1, 'sshd', 2);
+         INSERT INTO failure (jail, source, time, user) VALUES (1, x'c000020120', 5, 'root');
+         INSERT INTO ban (jail, source, since, until, reason)
+             VALUES (1, x'c000020120', 5, NULL, '{\"by\":\"manual\",\"forced\":false}');",
+    )
+    .expect("rows of the first format");
+    drop(old);
+    let mut store = Store::open(&path).expect("the store");
+    let version = store.connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    assert_eq!(version, Ok(schema::FORMAT));
+    let past = Past { count: 3, since: at(7), length: Some(Span::from_seconds(9)) };
+    let remember = Change::Remember { jail: SSHD, source: prefix("192.0.2.1"), past: Some(past) };
+    store.persist(&[remember], &jails()).expect("persisted");
+    let stored = store.load().expect("all of it");
+    assert_eq!(stored.failures[0].weight, 1);
+    assert_eq!(sources(&mut store), ["sshd 192.0.2.1"]);
+    assert_eq!(stored.history[0].past, past);
 }
 
 /// `PRAGMA synchronous`: 1 is NORMAL, 2 is FULL.

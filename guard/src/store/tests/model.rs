@@ -9,7 +9,11 @@ use super::*;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Model {
     bans: BTreeMap<(JailName, Prefix), (Timestamp, Option<Timestamp>, Reason)>,
-    failures: Vec<(JailName, Prefix, Timestamp, Option<String>)>,
+    failures: Vec<(JailName, Prefix, Timestamp, Option<String>, u32)>,
+    history: BTreeMap<(JailName, Prefix), Past>,
+    awaited: BTreeMap<(JailName, Prefix), (Timestamp, Option<Timestamp>, Reason)>,
+    names: Vec<(JailName, String, Timestamp, Option<String>)>,
+    lists: BTreeMap<String, Vec<Prefix>>,
     correlations: BTreeMap<(JailName, String), String>,
     pardons: BTreeMap<(JailName, Option<Prefix>), Timestamp>,
     positions: BTreeMap<String, (String, Timestamp)>,
@@ -21,12 +25,12 @@ impl Model {
         let name = |jail: &JailId| names[jail.index()].clone();
         for change in changes {
             match change.clone() {
-                Change::Count(Failure { jail, source, time, user }) => {
-                    self.failures.push((name(&jail), source, time, user));
+                Change::Count { failure: Failure { jail, source, time, user }, weight } => {
+                    self.failures.push((name(&jail), source, time, user, weight));
                     self.totals.entry(name(&jail)).or_default().0 += 1;
                 }
                 Change::Forget { jail, source, before } => {
-                    self.failures.retain(|(j, s, time, _)| {
+                    self.failures.retain(|(j, s, time, ..)| {
                         *j != name(&jail)
                             || *s != source
                             || before.is_some_and(|before| *time >= before)
@@ -41,6 +45,28 @@ impl Model {
                 }
                 Change::Unban { jail, source } => {
                     self.bans.remove(&(name(&jail), source));
+                }
+                Change::Remember { jail, source, past: Some(past) } => {
+                    self.history.insert((name(&jail), source), past);
+                }
+                Change::Remember { jail, source, past: None } => {
+                    self.history.remove(&(name(&jail), source));
+                }
+                Change::Await(Ban { jail, source, since, until, reason }) => {
+                    self.awaited.insert((name(&jail), source), (since, until, reason));
+                }
+                Change::Decided { jail, source } => {
+                    self.awaited.remove(&(name(&jail), source));
+                }
+                Change::AwaitName { jail, name: host, time, user } => {
+                    self.names.push((name(&jail), host, time, user));
+                }
+                Change::NameDecided { name } => self.names.retain(|named| named.1 != name),
+                Change::Listed { place, entries: Some(entries) } => {
+                    self.lists.insert(place.to_string(), entries);
+                }
+                Change::Listed { place, entries: None } => {
+                    self.lists.remove(&place.to_string());
                 }
                 Change::Correlate { jail, key, state: Some(state) } => {
                     self.correlations.insert((name(&jail), key), state);
@@ -65,10 +91,25 @@ impl Model {
 impl From<Stored> for Model {
     fn from(stored: Stored) -> Self {
         let ban = |ban: StoredBan| ((ban.jail, ban.source), (ban.since, ban.until, ban.reason));
-        let failure =
-            |failure: StoredFailure| (failure.jail, failure.source, failure.time, failure.user);
+        let failure = |f: StoredFailure| (f.jail, f.source, f.time, f.user, f.weight);
         Self {
             bans: stored.bans.into_iter().map(ban).collect(),
+            awaited: stored.awaited.into_iter().map(ban).collect(),
+            history: stored
+                .history
+                .into_iter()
+                .map(|found| ((found.jail, found.source), found.past))
+                .collect(),
+            names: stored
+                .names
+                .into_iter()
+                .map(|named| (named.jail, named.name, named.time, named.user))
+                .collect(),
+            lists: stored
+                .lists
+                .into_iter()
+                .map(|(place, entries)| (place.to_string(), entries))
+                .collect(),
             failures: stored.failures.into_iter().map(failure).collect(),
             correlations: stored
                 .correlations
@@ -122,8 +163,38 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         (jail(), prop::option::of(source()), prop::option::of(time()))
             .prop_map(|(jail, source, until)| Change::Pardon { jail, source, until }),
-        (jail(), source(), time(), prop::option::of(key())).prop_map(
-            |(jail, source, time, user)| Change::Count(Failure { jail, source, time, user })
+        (jail(), source(), time(), prop::option::of(key()), 1u32..9).prop_map(
+            |(jail, source, time, user, weight)| {
+                Change::Count { failure: Failure { jail, source, time, user }, weight }
+            }
+        ),
+        (jail(), source(), prop::option::of((1u32..9, time(), prop::option::of(0i64..9))))
+            .prop_map(|(jail, source, past)| {
+                let past = past.map(|(count, since, length)| Past {
+                    count,
+                    since,
+                    length: length.map(Span::from_micros),
+                });
+                Change::Remember { jail, source, past }
+            }),
+        (jail(), source(), time(), prop::option::of(time())).prop_map(
+            |(jail, source, since, until)| {
+                let reason = Reason::Manual { forced: false };
+                Change::Await(Ban { jail, source, since, until, reason })
+            }
+        ),
+        (jail(), source()).prop_map(|(jail, source)| Change::Decided { jail, source }),
+        (jail(), key(), time(), prop::option::of(key()))
+            .prop_map(|(jail, name, time, user)| Change::AwaitName { jail, name, time, user }),
+        key().prop_map(|name| Change::NameDecided { name }),
+        (key(), any::<bool>(), prop::option::of(prop::collection::vec(source(), 0..3))).prop_map(
+            |(text, name, entries)| {
+                let place = match name {
+                    true => AllowElsewhere::Name(text),
+                    false => AllowElsewhere::File(text.into()),
+                };
+                Change::Listed { place, entries }
+            }
         ),
         (jail(), source(), prop::option::of(time()))
             .prop_map(|(jail, source, before)| Change::Forget { jail, source, before }),

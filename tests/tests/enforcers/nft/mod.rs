@@ -4,6 +4,7 @@ mod adoption;
 mod listing;
 mod refusals;
 mod scale;
+mod watch;
 
 use std::io::Write;
 use std::process::{Command, Stdio};

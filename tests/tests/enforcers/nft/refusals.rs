@@ -5,7 +5,7 @@ use guard::enforce::nft::Nft;
 use guard::enforce::{EnforceError, Enforcer};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-use crate::conformance::{ban, bans, held, snapshot};
+use crate::conformance::{ban, snapshot};
 use crate::nft::{listing, nft_script};
 use crate::world::{Namespace, now};
 
@@ -21,24 +21,6 @@ fn without_the_capability_it_is_unavailable() {
         }
     });
     assert!(told.contains("CAP_NET_ADMIN"), "{told}");
-}
-
-#[test]
-fn a_prefix_is_refused_by_name_and_the_rest_of_a_snapshot_is_enforced() {
-    Namespace::new("prefix").run(|| {
-        let mut enforcer = Nft::open().expect("open");
-        let all = [ban(0, "198.51.100.0/24"), ban(0, "192.0.2.1")];
-        let error =
-            enforcer.replace(&snapshot(&[("sshd", 22)], &all), now()).expect_err("a prefix");
-        assert!(matches!(error, EnforceError::Unavailable(_)));
-        assert!(error.to_string().contains("198.51.100.0/24"), "{error}");
-        assert_eq!(held(&mut enforcer), bans(&[("sshd", "192.0.2.1")]));
-        // A batch is done as a whole or not at all.
-        let batch = [Delta::Ban(ban(0, "192.0.2.2")), Delta::Ban(ban(0, "2001:db8::/64"))];
-        let error = enforcer.apply(&batch, now()).expect_err("a prefix");
-        assert!(error.to_string().contains("2001:db8::/64"), "{error}");
-        assert_eq!(held(&mut enforcer), bans(&[("sshd", "192.0.2.1")]));
-    });
 }
 
 #[test]

@@ -2,7 +2,7 @@ use super::*;
 
 fn subject(daemon: Daemon, line: &str) -> Subject<'_> {
     let message_start = line.find(": ").map_or(0, |at| at + 2);
-    Subject { line, message_start, daemon: Some(daemon) }
+    Subject { line, message_start, daemon: Some(daemon), lines: &[] }
 }
 
 /// The line with what the client controls replaced by one underscore a span.

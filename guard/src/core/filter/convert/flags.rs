@@ -36,3 +36,15 @@ impl Flags {
         }
     }
 }
+
+/// What expressions are searched in, and how they look at its lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::core) enum Lines {
+    /// One line.
+    #[default]
+    One,
+    /// Several lines, of which only the first begin and the last end count.
+    AsOne,
+    /// Several lines, each with its begin and end.
+    Each,
+}

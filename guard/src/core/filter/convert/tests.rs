@@ -3,11 +3,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::filter::Limits;
 use crate::core::filter::expression::Expression;
+use crate::core::filter::expression::Meaning;
 
 /// What an expression matches in `text` and its final newline: its span, or none.
 fn span(python: &str, text: &str) -> Option<(usize, usize)> {
     let text = format!("{text}\n");
-    let converted = convert(python).unwrap_or_else(|error| panic!("{python}: {error}"));
+    let converted = convert(python, Lines::One).unwrap_or_else(|error| panic!("{python}: {error}"));
     let found = if converted.backtracking {
         let regex = fancy_regex::Regex::new(&converted.expression).expect("compiles");
         regex.find(&text).expect("within limits").map(|m| m.range())
@@ -97,7 +98,7 @@ fn what_python_refuses_or_rust_cannot_say_is_an_error() {
         ("(?L)a", "flag `L` is not supported"),
         (r"\ud800", "an escape that is no character"),
     ] {
-        assert_eq!(convert(python), Err(message.to_owned()), "{python}");
+        assert_eq!(convert(python, Lines::One), Err(message.to_owned()), "{python}");
     }
 }
 
@@ -113,7 +114,11 @@ fn only_what_needs_to_backtrack_does() {
         (r"(a)\1", true),
         (r"(a)?(?(1)b)", true),
     ] {
-        assert_eq!(convert(python).expect(python).backtracking, backtracking, "{python}");
+        assert_eq!(
+            convert(python, Lines::One).expect(python).backtracking,
+            backtracking,
+            "{python}"
+        );
     }
 }
 
@@ -122,8 +127,8 @@ proptest! {
     fn no_text_makes_it_panic(
         text in r"([\[\](){}?*+|^$\\.<>!=:#&~,i-xP0-9a-c-]|\(\?P<[a-c]>|\(\?[=!i]|<HOST>|</?F-[A-C]>|\PC){0,24}",
     ) {
-        let _ = convert(&text);
-        let _ = Expression::compile(&text, Limits::default());
+        let _ = convert(&text, Lines::One);
+        let _ = Expression::compile(&text, Meaning::default(), Limits::default());
     }
 
     /// Plain text stays itself.

@@ -1,28 +1,32 @@
 //! A connection's state as text for the store.
 //!
-//! Format 1: `1|BEGAN|FLAGS|ADDRESS|USER|FIRST USER`. BEGAN is in microseconds since
-//! the epoch. FLAGS is any of `p` (a failure is pending) and `s` (several users). An
-//! address or a user that is not known is empty. In user names `\` and `|` have a
-//! backslash before them, so no text can break the format.
+//! Format 1: `1|BEGAN|FLAGS|WHO|USER|FIRST USER`. BEGAN is in microseconds since
+//! the epoch. FLAGS is any of `p` (a failure is pending) and `s` (several users). WHO is
+//! an address, `n=` and a host's name, or `i=` and another id. What is not known is empty.
+//! In all of them `\` and `|` have a backslash before them, so no text can break the
+//! format.
 
 use super::Connection;
+use crate::core::failure::Who;
 use crate::core::time::Timestamp;
 
 const FORMAT: &str = "1";
 
 pub(super) fn encode(connection: &Connection) -> String {
-    let address = connection.address.map(|a| a.to_string()).unwrap_or_default();
+    let who = connection.who.as_ref().map(|who| match who {
+        Who::Address(prefix) => prefix.to_string(),
+        Who::Name(name) => format!("n={name}"),
+        Who::Id(id) => format!("i={id}"),
+    });
     let mut text = format!("{FORMAT}|{}|", connection.began.micros());
     for (flag, letter) in [(connection.pending, 'p'), (connection.several_users, 's')] {
         if flag {
             text.push(letter);
         }
     }
-    text.push('|');
-    text.push_str(&address);
-    for user in [&connection.user, &connection.first_user] {
+    for field in [&who, &connection.user, &connection.first_user] {
         text.push('|');
-        for c in user.iter().flat_map(|user| user.chars()) {
+        for c in field.iter().flat_map(|field| field.chars()) {
             if matches!(c, '\\' | '|') {
                 text.push('\\');
             }
@@ -34,13 +38,17 @@ pub(super) fn encode(connection: &Connection) -> String {
 
 pub(super) fn decode(text: &str) -> Option<Connection> {
     let fields = split(text)?;
-    let [format, began, flags, address, user, first_user] = <[String; 6]>::try_from(fields).ok()?;
+    let [format, began, flags, who, user, first_user] = <[String; 6]>::try_from(fields).ok()?;
     if format != FORMAT || !flags.chars().all(|c| matches!(c, 'p' | 's')) {
         return None;
     }
     let mut connection = Connection::new(Timestamp::from_micros(began.parse().ok()?));
-    if !address.is_empty() {
-        connection.address = Some(address.parse().ok()?);
+    if !who.is_empty() {
+        connection.who = Some(match (who.strip_prefix("n="), who.strip_prefix("i=")) {
+            (Some(name), _) => Who::Name(name.to_owned()),
+            (None, Some(id)) => Who::Id(id.to_owned()),
+            (None, None) => Who::Address(who.parse().ok()?),
+        });
     }
     connection.user = Some(user).filter(|user| !user.is_empty());
     connection.first_user = Some(first_user).filter(|user| !user.is_empty());
@@ -77,7 +85,11 @@ mod tests {
         #[test]
         fn every_state_survives_the_store(
             began in any::<i64>(),
-            address in proptest::option::of(any::<std::net::IpAddr>()),
+            who in proptest::option::of(prop_oneof![
+                any::<std::net::IpAddr>().prop_map(|address| Who::Address(address.into())),
+                r"[\\|=\PC]{1,20}".prop_map(Who::Name),
+                r"[\\|=\PC]{1,20}".prop_map(Who::Id),
+            ]),
             users in proptest::option::of((r"[\\|\PC]{1,20}", r"[\\|\PC]{1,20}")),
             pending in any::<bool>(),
             several_users in any::<bool>(),
@@ -86,7 +98,7 @@ mod tests {
             let connection = Connection {
                 began: Timestamp::from_micros(began),
                 serial: 0,
-                address: address.map(Into::into),
+                who,
                 user,
                 first_user,
                 several_users,

@@ -8,14 +8,14 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(seconds)
 }
 
-fn address(text: &str) -> Prefix {
-    text.parse().expect("an address")
+fn address(text: &str) -> Who {
+    Who::Address(text.parse().expect("an address"))
 }
 
 /// A line from `host` (if any) as `user` (if any); `flags` of `n`ofail, `g`ained, `f`orget.
 fn line(host: &str, user: &'static str, flags: &str) -> Line<'static> {
     Line {
-        address: (!host.is_empty()).then(|| address(host)),
+        who: (!host.is_empty()).then(|| address(host)),
         user: (!user.is_empty()).then_some(user),
         no_failure: flags.contains('n'),
         gained: flags.contains('g'),

@@ -10,10 +10,11 @@
 //! epoch lies so far back that ends no longer fit.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use guard_common::layout::{Ban, FOREVER, Slot};
+use guard_common::names::{BANS_V4, TABLE_V4};
 use guard_common::table::{Bans, Elsewhere, Entry, Found, Header, MAX_SECONDS, Place, Table};
 
 use super::map::{Cursor, Map};
@@ -96,6 +97,28 @@ impl BansV4 {
     /// Says that the pins are now in another directory.
     pub(super) fn moved(&mut self, directory: &Path) {
         self.bans.place_mut().directory = directory.to_owned();
+    }
+
+    /// What is to stay pinned, with its names.
+    pub(super) fn pins(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
+        let outer = self.bans.place().outer.descriptor();
+        let mut pins = vec![(BANS_V4, self.bans.elsewhere().0.descriptor()), (TABLE_V4, outer)];
+        pins.extend(self.bans.table().map(|table| (PINS[0], table.memory().fd())));
+        pins
+    }
+
+    /// Puts the table back in its place if the programs look for it in vain; whether they
+    /// did.
+    pub(super) fn keep_in_place(&self) -> io::Result<bool> {
+        let place = self.bans.place();
+        let found = place.outer.look_up(&0)?;
+        let Some(table) = self.bans.table() else { return Ok(false) };
+        let lines = table.memory().fd();
+        if found == Some(syscall::map_info(lines)?.id) {
+            return Ok(false);
+        }
+        place.outer.update(&0, &syscall::number(lines))?;
+        Ok(true)
     }
 
     /// Builds a table for so many bans, or goes without.
@@ -216,17 +239,19 @@ impl Elsewhere for Elements {
     fn entry(ban: &Ban, epoch: u64) -> Option<Entry> {
         let [slot, rest @ ..] = ban.slots;
         let alone = rest.iter().all(|slot| slot.classes == 0) && slot.classes.is_power_of_two();
-        if !alone || slot.until == FOREVER {
+        if !alone {
             return None;
         }
-        let seconds = slot.until.div_ceil(SECOND).checked_sub(epoch)?;
-        Entry::new(u8::try_from(slot.classes.trailing_zeros()).ok()?, seconds)
+        let class = u8::try_from(slot.classes.trailing_zeros()).ok()?;
+        if slot.until == FOREVER {
+            return Entry::forever(class);
+        }
+        Entry::new(class, slot.until.div_ceil(SECOND).checked_sub(epoch)?)
     }
 
     fn ban(entry: Entry, epoch: u64) -> Ban {
-        let until = (epoch + u64::from(entry.seconds())) * SECOND;
         let mut ban = Ban::default();
-        ban.slots[0] = Slot { classes: 1 << entry.class(), until };
+        ban.slots[0] = Slot { classes: 1 << entry.class(), until: entry.until(epoch) };
         ban
     }
 

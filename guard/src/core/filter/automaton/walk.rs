@@ -1,0 +1,43 @@
+//! What a winner's way through the text says about its groups.
+//!
+//! Input: the steps of the winner, the last one first. Output: the spans of its groups.
+//! Invariant: the last value that was written to a slot counts, and so the first that is
+//! met going backwards.
+
+use super::Spans;
+use super::closure::Step;
+use super::program::{CHECK, Program};
+
+/// One walk backwards.
+pub(super) struct Walk<'w> {
+    pub program: &'w Program,
+    pub text: &'w str,
+    pub spans: &'w mut [u32],
+    pub writes: &'w [u16],
+}
+
+impl Walk<'_> {
+    /// Notes what a step wrote before the byte `at`. Returns whether its checks hold.
+    #[inline]
+    pub(super) fn note(&mut self, step: &Step, at: usize) -> bool {
+        step.writes == 0 || self.note_writes(step, at)
+    }
+
+    fn note_writes(&mut self, step: &Step, at: usize) -> bool {
+        let first = step.first_write as usize;
+        for &write in &self.writes[first..first + usize::from(step.writes)] {
+            if write >= CHECK {
+                if !self.program.checks[usize::from(write - CHECK)].holds(self.text, at) {
+                    return false;
+                }
+                continue;
+            }
+            let slot = &mut self.spans[usize::from(write)];
+            if *slot == Spans::NONE {
+                // Texts are shorter than 2^30 bytes.
+                *slot = u32::try_from(at).unwrap_or(Spans::NONE);
+            }
+        }
+        true
+    }
+}

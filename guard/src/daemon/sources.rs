@@ -1,0 +1,114 @@
+//! The threads that read logs for the started jails: one for the journal, one for all
+//! files, each only if some jail reads it. They share the way to the engine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::Sender;
+
+use crate::core::engine::Engine;
+use crate::core::entry::{Batch, Position};
+use crate::core::jail::{Jail, JailId, JournalMatch, LogFiles, LogSource};
+use crate::core::time::Timestamp;
+use crate::source::journal::{Place, Start};
+use crate::source::{file, journal};
+
+/// What happened in each source, for `status`.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// In the journal.
+    pub journal: Arc<journal::Counters>,
+    /// In log files.
+    pub files: Arc<file::Counters>,
+}
+
+/// What jails read, and from where on.
+#[derive(Debug)]
+pub struct Plan {
+    journal: Option<journal::Options>,
+    files: Option<file::Options>,
+}
+
+/// The threads.
+#[derive(Debug)]
+pub struct Readers {
+    journal: Option<journal::Follower>,
+    files: Option<file::Follower>,
+}
+
+/// The jails that can start. For each of the others, what is wrong with its files.
+pub fn startable(jails: Vec<Jail>) -> (Vec<Jail>, Vec<String>) {
+    let mut problems = Vec::new();
+    let startable = |jail: &Jail| {
+        let LogSource::Files(files) = &jail.source else { return true };
+        let problem = file::check(files).err();
+        problems.extend(problem.iter().map(|it| format!("jail {} is left out: {it}", jail.name)));
+        problem.is_none()
+    };
+    let jails = jails.into_iter().filter(startable).collect();
+    (jails, problems)
+}
+
+impl Plan {
+    /// What the engine's jails read: from the stored positions on, or in the journal
+    /// from `since`. `directory` takes the place of the system's journal.
+    pub fn new(
+        engine: &Engine,
+        positions: Vec<Position>,
+        since: Timestamp,
+        directory: Option<PathBuf>,
+    ) -> Self {
+        let place = directory.map_or(Place::System, Place::Directory);
+        let source = place.source();
+        let start = positions.iter().find(|position| position.source == source);
+        let start = start.cloned().map_or(Start::Since(since), Start::After);
+        let of_journal: Vec<(JailId, JournalMatch)> = engine
+            .jails()
+            .filter_map(|(id, jail)| Some((id, jail.journal_match()?.clone())))
+            .collect();
+        let of_files: Vec<(JailId, LogFiles)> = engine
+            .jails()
+            .filter_map(|(id, jail)| match &jail.source {
+                LogSource::Files(files) => Some((id, files.clone())),
+                LogSource::Journal(_) | LogSource::OwnBans => None,
+            })
+            .collect();
+        let journal = journal::Options { place, subscriptions: of_journal, start };
+        let files =
+            file::Options { subscriptions: of_files, positions, interest: None, by_clock: false };
+        Self {
+            journal: (!journal.subscriptions.is_empty()).then_some(journal),
+            files: (!files.subscriptions.is_empty()).then_some(files),
+        }
+    }
+
+    /// Starts to read.
+    ///
+    /// # Errors
+    /// In words, when a source cannot be read at all.
+    pub fn start(self, batches: &Sender<Batch>, counters: &Counters) -> Result<Readers, String> {
+        let journal = self.journal.map(|options| {
+            journal::spawn(options, batches.clone(), Arc::clone(&counters.journal))
+                .map_err(|error| error.to_string())
+        });
+        let files = self.files.map(|options| {
+            file::spawn(options, batches.clone(), Arc::clone(&counters.files))
+                .map_err(|error| error.to_string())
+        });
+        Ok(Readers { journal: journal.transpose()?, files: files.transpose()? })
+    }
+}
+
+impl Readers {
+    /// Tells them to end.
+    pub fn stop(&self) {
+        self.journal.iter().for_each(journal::Follower::stop);
+        self.files.iter().for_each(file::Follower::stop);
+    }
+
+    /// Waits until they have ended.
+    pub fn join(self) {
+        self.journal.into_iter().for_each(journal::Follower::join);
+        self.files.into_iter().for_each(file::Follower::join);
+    }
+}
