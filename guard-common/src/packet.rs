@@ -187,6 +187,8 @@ const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
+/// RFC 4302; what it authenticates can be read behind it.
+const AUTHENTICATION: u8 = 51;
 
 /// Length of the IPv6 header without extensions.
 const IPV6_HEADER: usize = 40;
@@ -291,6 +293,12 @@ impl Header for Ipv6 {
                     let length: u8 = packet.read(offset + 1).ok_or(Unwalked::Unparsed)?;
                     // In units of 8 bytes, the first not counted.
                     offset += (usize::from(length) + 1) * 8;
+                }
+                AUTHENTICATION => {
+                    next = packet.read(offset).ok_or(Unwalked::Unparsed)?;
+                    let length: u8 = packet.read(offset + 1).ok_or(Unwalked::Unparsed)?;
+                    // In units of 4 bytes, the first two not counted.
+                    offset += (usize::from(length) + 2) * 4;
                 }
                 FRAGMENT => {
                     next = packet.read(offset).ok_or(Unwalked::Unparsed)?;

@@ -105,6 +105,7 @@ impl<K> Aligned<K> {
 /// compute the address of a field before the comparison with null, which the verifier
 /// does not take.
 #[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
 fn after_null_check(ban: *mut Ban) -> *mut Ban {
     let mut ban = ban;
     // SAFETY: no instruction at all, so nothing is touched.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use guard::config::{Settings, jails};
 use guard::core::entry::{Daemon, Dating, Entry};
-use guard::core::filter::Memory;
+use guard::core::filter::{Candidates, Filter, Memory, Prefilter};
 use guard::core::jail::{Jail, JailId};
 use guard::core::time::Timestamp;
 
@@ -109,6 +109,11 @@ fn main() -> Result<()> {
         .enumerate()
         .map(|(number, line)| entry(number, line, options.unknown))
         .collect();
+    let filters: Vec<&Filter> = jails.iter().map(|jail| &jail.filter).collect();
+    let prefilter = Prefilter::new(&filters);
+    // As the engine does.
+    let prefiltered = jails.len() >= 3;
+    let mut candidates = Candidates::default();
     let mut best = Duration::MAX;
     let mut found = 0;
     for _ in 0..options.repeat {
@@ -116,7 +121,13 @@ fn main() -> Result<()> {
         found = 0;
         let start = Instant::now();
         for entry in &entries {
-            for (jail, memory) in jails.iter().zip(&mut memories) {
+            if prefiltered {
+                prefilter.candidates(&entry.line, entry.dating, &mut candidates);
+            }
+            for (number, (jail, memory)) in jails.iter().zip(&mut memories).enumerate() {
+                if prefiltered && !candidates.contains(number) {
+                    continue;
+                }
                 let finding = jail.filter.find(black_box(entry), memory);
                 found += usize::from(finding.failure.is_some());
             }

@@ -52,7 +52,8 @@ fn look(filter: &Filter, line: &str, daemon: Option<Daemon>) -> Finding {
 }
 
 fn found(filter: &Filter, line: &str, daemon: Option<Daemon>) -> Option<String> {
-    look(filter, line, daemon).failure.map(|found| found.who.to_string())
+    let failure = look(filter, line, daemon).failure;
+    failure.and_then(|found| found.who.address()).map(|address| address.to_string())
 }
 
 /// CVE-2006-6302, CVE-2007-4321: sshd's log with the client's text in it.

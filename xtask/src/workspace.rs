@@ -46,3 +46,10 @@ pub(crate) fn build_guardctl() -> Result<PathBuf> {
     run(&mut cargo(&["build", "--release", "--package", "guard", "--bins"]))?;
     Ok(target().join("release/guardctl"))
 }
+
+/// Builds one of the examples that link guard, as fast as guard is shipped, and gives its
+/// path.
+pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
+    run(&mut cargo(&["build", "--release", "--package", "guard-tests", "--example", name]))?;
+    Ok(target().join("release/examples").join(name))
+}

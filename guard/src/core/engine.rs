@@ -6,12 +6,14 @@
 
 mod asking;
 mod banning;
+mod cell;
 pub mod explain;
 mod kept;
 mod lists;
 mod orders;
+mod showing;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
@@ -20,7 +22,7 @@ use crate::core::effects::{Change, Effects, Report};
 use crate::core::entry::{Batch, Entry};
 use crate::core::escalation::weight;
 use crate::core::failure::{Attempt, Failure, Who};
-use crate::core::filter::Memory;
+use crate::core::filter::{Candidates, Filter, Prefilter};
 use crate::core::history::{History, Past};
 use crate::core::host::HostAddresses;
 use crate::core::input::Input;
@@ -28,10 +30,10 @@ use crate::core::jail::{AllowElsewhere, Jail, JailId, LogSource};
 use crate::core::ledger::Ledger;
 use crate::core::reason::{Allowed, Reason};
 use crate::core::time::{Span, Timestamp};
-use crate::core::window::{Counted, Windows};
+use crate::core::window::Counted;
 use asking::Asking;
 use banning::ended;
-use kept::Kept;
+use cell::Cell;
 use lists::Place;
 
 /// Bounds on what an attacker can make grow.
@@ -58,46 +60,12 @@ pub struct Seed {
     pub process: u32,
 }
 
-/// One jail at work.
-#[derive(Debug)]
-struct Cell {
-    jail: Jail,
-    memory: Memory,
-    windows: Windows,
-    evicted: u64,
-    /// Whose failures until when do not count, because they were let in again since;
-    /// `None` is everybody. Kept until the source was read that far.
-    pardons: HashMap<Option<Prefix>, Timestamp>,
-    /// What the names and files of its allow-list stand for.
-    elsewhere: AllowList,
-    /// Answers of its `ignorecommand` that are kept.
-    answers: Kept<bool>,
-}
-
-impl Cell {
-    fn new(jail: Jail, limits: &Limits) -> Self {
-        let answers = jail.ignore_command.as_ref().and_then(|command| command.cache.as_ref());
-        Self {
-            memory: Memory::new(limits.connections),
-            windows: Windows::new(jail.find_time, jail.max_retry, limits.tracked_sources),
-            evicted: 0,
-            pardons: HashMap::new(),
-            elsewhere: AllowList::default(),
-            answers: Kept::new(answers.map_or(0, |cache| cache.max_count)),
-            jail,
-        }
-    }
-
-    fn pardons(&self, failure: &Failure) -> bool {
-        let covers = |whom| self.pardons.get(&whom).is_some_and(|&until| failure.time <= until);
-        !self.pardons.is_empty() && (covers(Some(failure.source)) || covers(None))
-    }
-}
-
 /// Everything that guard knows and decides.
 #[derive(Debug)]
 pub struct Engine {
     cells: Vec<Cell>,
+    prefilter: Prefilter,
+    candidates: Candidates,
     allow: AllowList,
     host: HostAddresses,
     ledger: Ledger,
@@ -160,6 +128,8 @@ impl Engine {
         stored: Stored,
         now: Timestamp,
     ) -> (Self, Effects) {
+        let filters: Vec<&Filter> = jails.iter().map(|jail| &jail.filter).collect();
+        let prefilter = Prefilter::new(&filters);
         let escalates = jails.iter().any(|jail| jail.escalation.is_some());
         let follows = |jail: &Jail| jail.source == LogSource::OwnBans;
         let followers = (0..).zip(&jails).filter(|(_, jail)| follows(jail));
@@ -167,6 +137,8 @@ impl Engine {
         let cells = jails.into_iter().map(|jail| Cell::new(jail, &limits)).collect();
         let mut engine = Self {
             cells,
+            prefilter,
+            candidates: Candidates::default(),
             allow,
             host,
             ledger: Ledger::default(),
@@ -298,12 +270,11 @@ impl Engine {
             self.files_read = batch.position.time;
         }
         for entry in &batch.entries {
-            for &jail in &entry.jails {
-                self.look(now, jail, entry, effects);
-            }
+            self.show(now, entry, effects);
             self.feed(now, effects);
         }
         for (jail, cell) in (0..).map(JailId).zip(&mut self.cells) {
+            cell.persist_connections(jail, effects);
             // Another source may be further behind.
             if cell.jail.reads_files().is_some_and(|reads_files| reads_files != from_file) {
                 continue;
@@ -322,8 +293,7 @@ impl Engine {
     fn look(&mut self, now: Timestamp, jail: JailId, entry: &Entry, effects: &mut Effects) {
         let cell = &mut self.cells[jail.index()];
         let finding = cell.jail.filter.find(entry, &mut cell.memory);
-        let correlate = |(key, state)| Change::Correlate { jail, key, state };
-        effects.persist.extend(finding.correlate.into_iter().map(correlate));
+        cell.changed.extend(finding.correlate);
         if let Some(source) = finding.planted {
             effects.report.push(Report::Planted { jail, source });
         }

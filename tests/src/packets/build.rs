@@ -77,7 +77,7 @@ pub enum Protocol {
     Icmp,
     /// SCTP, which has ports that are not TCP's.
     Sctp,
-    /// Authentication header, behind which the walk does not look.
+    /// Authentication header, which stands for a protocol in IPv4.
     Ah,
 }
 
@@ -101,6 +101,8 @@ pub enum Extension {
     Routing(u8),
     /// Destination options.
     DestinationOptions(u8),
+    /// Authentication header with so many units of 4 bytes after the first two.
+    Authentication(u8),
     /// Fragment header.
     Fragment(Fragment),
 }
@@ -112,6 +114,7 @@ impl Extension {
             Self::Routing(_) => 43,
             Self::Fragment(_) => 44,
             Self::DestinationOptions(_) => 60,
+            Self::Authentication(_) => 51,
         }
     }
 
@@ -120,6 +123,11 @@ impl Extension {
             Self::HopByHop(units) | Self::Routing(units) | Self::DestinationOptions(units) => {
                 let mut bytes = vec![next, units];
                 bytes.resize((usize::from(units) + 1) * 8, 0);
+                bytes
+            }
+            Self::Authentication(units) => {
+                let mut bytes = vec![next, units];
+                bytes.resize((usize::from(units) + 2) * 4, 0);
                 bytes
             }
             Self::Fragment(Fragment { offset, more }) => {

@@ -15,6 +15,8 @@ mod figures;
 mod files;
 mod idle;
 mod latency;
+mod match_lines;
+mod matching;
 mod rig;
 
 /// Options of `bench`.
@@ -68,6 +70,18 @@ enum What {
         #[arg(long, default_value_t = 3)]
         rotations: u64,
     },
+    /// Lines a second through the filters, beside Fail2Ban, SSHGuard and ripgrep.
+    Match {
+        /// Lines for guard, SSHGuard and ripgrep.
+        #[arg(long, default_value_t = 400_000)]
+        lines: usize,
+        /// Lines for Fail2Ban.
+        #[arg(long, default_value_t = 10_000)]
+        peer_lines: usize,
+        /// What the lines are made from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Memory and processor time while nothing happens.
     Idle {
         /// How long to look.
@@ -77,6 +91,9 @@ enum What {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let What::Match { lines, peer_lines, seed } = options.what {
+        return matching::measure(lines, peer_lines, seed);
+    }
     guard_tests::namespace::require_root()?;
     if let What::Datapath = options.what {
         packages::need(&[packages::BUILD, packages::NAMESPACES, packages::KERNEL])?;
@@ -97,6 +114,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         What::Bans { count, peer_count } => {
             bans::measure(&mut rig, count, unless(options.alone, peer_count))?
         }
+        // Needs no host, and is done above.
+        What::Match { .. } => Vec::new(),
         What::Idle { seconds } => {
             idle::measure(&mut rig, Duration::from_secs(seconds), !options.alone)?
         }

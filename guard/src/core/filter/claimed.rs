@@ -22,6 +22,7 @@ use std::sync::{LazyLock, OnceLock};
 use regex::Regex;
 
 use super::Subject;
+use super::automaton::{Automaton, Outcome, Pattern, Relaxed, relax};
 use super::expression::Span;
 use crate::core::addr::Prefix;
 use crate::core::entry::Daemon;
@@ -124,16 +125,8 @@ pub(super) fn claims(subject: &Subject<'_>) -> Claims {
         Daemon::Pvedaemon => (0, message),
     };
     let start = start + skipped;
-    let forms: &[Form] = match daemon {
-        Daemon::Sshd => &sshd::FORMS,
-        Daemon::Pvedaemon => &pvedaemon::FORMS,
-    };
-    for form in forms.iter().chain(&PAM) {
-        if let Some(rest) = message.strip_prefix(form.head)
-            && let Some(claims) = form.read(rest, start + form.head.len())
-        {
-            return claims;
-        }
+    if let Some(claims) = Forms::of(daemon).read(message, start) {
+        return claims;
     }
     if daemon == Daemon::Sshd && holds_one_address(message) {
         return Claims::default();
@@ -175,44 +168,118 @@ impl Claims {
     }
 }
 
-impl Form {
-    /// What the client controls in a message whose head is cut off and was `offset`
-    /// bytes into the line, if the message has this form.
-    fn read(&self, rest: &str, offset: usize) -> Option<Claims> {
-        let (last, first) = self.compiled.get_or_init(|| self.compile());
-        let captures = last.captures(rest)?;
-        let host = captures.name("host").map(|m| m.range());
-        if let Some(first) = first
-            && first.captures(rest).and_then(|c| c.name("host").map(|m| m.range())) != host
-        {
-            let all = Claims::all(offset - self.head.len(), offset + rest.len());
-            return Some(Claims { reports_failure: self.reports_failure, ..all });
+/// All forms of a daemon's messages, the first that fits winning.
+struct Forms {
+    forms: Vec<&'static Form>,
+    /// Names of each form's groups.
+    names: Vec<Vec<String>>,
+    automaton: Option<Automaton>,
+}
+
+impl Forms {
+    fn of(daemon: Daemon) -> &'static Self {
+        static SSHD: LazyLock<Forms> = LazyLock::new(|| Forms::new(&sshd::FORMS));
+        static PVEDAEMON: LazyLock<Forms> = LazyLock::new(|| Forms::new(&pvedaemon::FORMS));
+        match daemon {
+            Daemon::Sshd => &SSHD,
+            Daemon::Pvedaemon => &PVEDAEMON,
         }
+    }
+
+    fn new(own: &'static [Form]) -> Self {
+        let forms: Vec<&'static Form> = own.iter().chain(&PAM).collect();
+        let relaxed: Option<Vec<Relaxed>> = forms.iter().map(|form| relax(&form.whole())).collect();
+        let mut names: Vec<Vec<String>> = Vec::new();
+        for form in &forms {
+            let pieces = form.whole();
+            let pieces = pieces.split("(?P<").skip(1).filter_map(|piece| piece.split_once('>'));
+            names.push(pieces.map(|(name, _)| name.to_owned()).collect());
+        }
+        let automaton = relaxed.and_then(|relaxed| {
+            let patterns = relaxed.iter().zip(&names);
+            let patterns: Vec<Pattern<'_>> =
+                patterns.map(|(relaxed, wanted)| Pattern { relaxed, wanted }).collect();
+            Automaton::new(&patterns, 16 << 20)
+        });
+        Self { forms, names, automaton }
+    }
+
+    /// What the client controls in a message that was `offset` bytes into the line, if
+    /// it has one of the forms.
+    fn read(&self, message: &str, offset: usize) -> Option<Claims> {
+        let Some(automaton) = &self.automaton else { return self.one_by_one(message, offset) };
+        let (outcome, claims) = automaton.search(message, 0, |number, spans| {
+            let names = self.names[number].iter().enumerate();
+            let groups =
+                names.filter_map(|(place, name)| Some((name.as_str(), spans.span(place)?)));
+            self.forms[number].claims(message, offset, groups)
+        });
+        match outcome {
+            Outcome::Nothing => None,
+            _ => claims.or_else(|| self.one_by_one(message, offset)),
+        }
+    }
+
+    fn one_by_one(&self, message: &str, offset: usize) -> Option<Claims> {
+        self.forms.iter().find_map(|form| {
+            let rest = message.strip_prefix(form.head)?;
+            let (last, _) = form.compiled.get_or_init(|| form.compile());
+            let captures = last.captures(rest)?;
+            let names = last.capture_names().flatten();
+            let head = form.head.len();
+            let groups = names.filter_map(|name| {
+                Some((name, captures.name(name).map(|m| m.start() + head..m.end() + head)?))
+            });
+            Some(form.claims(message, offset, groups))
+        })
+    }
+}
+
+impl Form {
+    /// What the client controls in a message of this form, by the names and spans of
+    /// its groups, that was `offset` bytes into the line.
+    fn claims<'n>(
+        &self,
+        message: &str,
+        offset: usize,
+        groups: impl Iterator<Item = (&'n str, Span)>,
+    ) -> Claims {
         let mut claims = Claims { reports_failure: self.reports_failure, ..Claims::default() };
-        let mut claim = |span: Span| {
-            if !span.is_empty() {
+        let mut host = None;
+        for (name, span) in groups {
+            let found = &message[span.clone()];
+            let kind = name.as_bytes()[0];
+            let is_host = kind == b'h';
+            host = if is_host { Some(span.clone()) } else { host };
+            claims.elaborate |= kind == b'c' && !found.bytes().all(is_plain);
+            let is_daemons = is_host && is_address(found);
+            if !span.is_empty() && !is_daemons {
                 claims.spans.push(span.start + offset..span.end + offset);
-            }
-        };
-        for name in last.capture_names().flatten() {
-            let Some(found) = captures.name(name) else { continue };
-            match name.as_bytes()[0] {
-                b'c' => {
-                    claims.elaborate |= !found.as_str().bytes().all(is_plain);
-                    claim(found.range());
-                }
-                b'q' => claim(found.range()),
-                _ if is_address(found.as_str()) => {}
-                _ => claim(found.range()),
             }
         }
         claims.spans.sort_unstable_by_key(|span| span.start);
-        Some(claims)
+        if self.reading == Reading::Either && self.first_host(message) != host {
+            let all = Claims::all(offset, offset + message.len());
+            return Claims { reports_failure: self.reports_failure, ..all };
+        }
+        claims
     }
 
-    /// The expression that takes the last place that fits, and for [`Reading::Either`]
-    /// also the one that takes the first.
-    fn compile(&self) -> (Regex, Option<Regex>) {
+    /// Where the first place that fits has the address.
+    fn first_host(&self, message: &str) -> Option<Span> {
+        let head = self.head.len();
+        let (_, first) = self.compiled.get_or_init(|| self.compile());
+        let captures = first.as_ref()?.captures(message.get(head..)?)?;
+        captures.name("host").map(|host| host.start() + head..host.end() + head)
+    }
+
+    /// An expression for a whole message, which takes the last place that fits.
+    fn whole(&self) -> String {
+        format!("(?s)^{}{}", regex::escape(self.head), self.rest())
+    }
+
+    /// An expression for what follows the head.
+    fn rest(&self) -> String {
         let mut tail = self
             .tail
             .replace("<name>", "(?:(?:invalid|illegal) user )?<c>")
@@ -225,9 +292,15 @@ impl Form {
             }
             tail = tail.replacen("<c>", &format!("(?P<c{number}>.*)"), 1);
         }
-        let pattern = format!(r"^(?:{tail})(?: \[(?:pre|post)auth\])?$");
+        format!(r"(?:{tail})(?: \[(?:pre|post)auth\])?$")
+    }
+
+    /// The expression that takes the last place that fits, and for [`Reading::Either`]
+    /// also the one that takes the first.
+    fn compile(&self) -> (Regex, Option<Regex>) {
+        let rest = self.rest();
         let compile = |flags: &str| {
-            Regex::new(&format!("(?{flags}){pattern}"))
+            Regex::new(&format!("(?{flags})^{rest}"))
                 .unwrap_or_else(|error| panic!("form `{}`: {error}", self.head))
         };
         (compile("s"), (self.reading == Reading::Either).then(|| compile("sU")))

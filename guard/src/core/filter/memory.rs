@@ -4,8 +4,8 @@
 //! Input: for each line that matched, its connection (`<F-MLFID>`) and what was
 //! captured. Output: whether the line completes a failure, and by whom. Invariant: at
 //! most as many connections as it was made for, of at most [`Memory::SECONDS`] seconds are
-//! remembered, the oldest go first, and every change is reported so that it can be
-//! stored.
+//! remembered, the oldest go first, and of every change the connection is reported so
+//! that it can be stored.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,8 +17,11 @@ use super::reading::Reading;
 
 mod encoding;
 
-/// Changes to what is stored: a connection and its new state, or none.
-pub(super) type Changes = Vec<(String, Option<String>)>;
+/// Connections of which something else, or nothing any more, is remembered.
+pub(in crate::core) type Changes = Vec<Arc<str>>;
+
+/// Who failed, and as which user.
+type Failed = Option<(Who, Option<String>)>;
 
 /// What a filter remembers between lines. One for each jail.
 #[derive(Clone, Debug)]
@@ -82,8 +85,12 @@ impl Memory {
         }
     }
 
-    /// Takes back a connection's state that a [`Finding`](super::Finding) reported.
-    /// Returns whether it could be read; if not, nothing is remembered.
+    /// What is remembered of a connection, as [`Memory::restore`] takes it back.
+    pub fn state(&self, key: &str) -> Option<String> {
+        self.connections.get(key).map(encoding::encode)
+    }
+
+    /// Takes back a connection's [`Memory::state`]. Returns whether it could be read; if not, nothing is remembered.
     pub fn restore(&mut self, key: &str, state: &str) -> bool {
         let Some(connection) = encoding::decode(state) else { return false };
         self.remove(key);
@@ -107,7 +114,7 @@ impl Memory {
 
     /// Forgets the connections that began too long ago, or, after the clock was set
     /// back, too far ahead.
-    pub(super) fn expire(&mut self, now: Timestamp, changes: &mut Changes) {
+    pub(in crate::core) fn expire(&mut self, now: Timestamp, changes: &mut Changes) {
         let lifetime = Span::from_seconds(Self::SECONDS);
         while let Some((began, _, key)) = self.by_age.first()
             && now - *began > lifetime
@@ -131,64 +138,54 @@ impl Memory {
         now: Timestamp,
         line: &Line<'_>,
         changes: &mut Changes,
-    ) -> Option<(Who, Option<String>)> {
-        let known = self.connections.get(key).cloned();
-        let mut connection = known.clone().unwrap_or_else(|| Connection::new(now));
-        if line.gained {
-            // Logged in: what waited for an address is no longer wanted.
-            connection.pending = false;
+    ) -> Failed {
+        if line.forget {
+            let known = self.remove(key);
+            let (key, mut connection) =
+                known.map_or((None, Connection::new(now)), |(key, known)| (Some(key), known));
+            changes.extend(key);
+            return connection.take_in(line).0;
         }
-        connection.add(line);
-        let suspicious = std::mem::take(&mut connection.pending) || connection.several_users;
-        let failed = suspicious || !(line.no_failure || line.gained);
-        let mut failure = None;
-        if failed {
-            match &connection.who {
-                Some(who) => failure = Some((who.clone(), connection.user.clone())),
-                None => connection.pending = true,
+        if let Some(known) = self.connections.get_mut(key) {
+            let (failure, changed) = known.take_in(line);
+            if changed {
+                changes.extend(self.connections.get_key_value(key).map(|(key, _)| Arc::clone(key)));
             }
+            return failure;
         }
-        match (known, line.forget) {
-            (Some(_), true) => self.forget(key, changes),
-            (None, true) => {}
-            (Some(known), false) if known == connection => {}
-            (_, false) => self.remember(key, connection, changes),
-        }
+        let mut connection = Connection::new(now);
+        let (failure, _) = connection.take_in(line);
+        self.make_room(changes);
+        changes.push(self.insert(key, connection));
         failure
     }
 
-    fn remember(&mut self, key: &str, connection: Connection, changes: &mut Changes) {
-        changes.push((key.to_owned(), Some(encoding::encode(&connection))));
-        if let Some(known) = self.connections.get_mut(key) {
-            *known = connection;
-            return;
-        }
+    fn make_room(&mut self, changes: &mut Changes) {
         if self.connections.len() >= self.capacity
             && let Some((_, _, oldest)) = self.by_age.first().cloned()
         {
             self.forget(&oldest, changes);
         }
-        self.insert(key, connection);
     }
 
-    fn insert(&mut self, key: &str, mut connection: Connection) {
+    fn insert(&mut self, key: &str, mut connection: Connection) -> Arc<str> {
         let key: Arc<str> = key.into();
         connection.serial = self.next_serial;
         self.next_serial += 1;
         self.by_age.insert((connection.began, connection.serial, Arc::clone(&key)));
-        self.connections.insert(key, connection);
+        self.connections.insert(Arc::clone(&key), connection);
+        key
     }
 
     fn forget(&mut self, key: &str, changes: &mut Changes) {
-        if self.remove(key) {
-            changes.push((key.to_owned(), None));
-        }
+        changes.extend(self.remove(key).map(|(key, _)| key));
     }
 
-    fn remove(&mut self, key: &str) -> bool {
-        let Some((key, connection)) = self.connections.remove_entry(key) else { return false };
-        self.by_age.remove(&(connection.began, connection.serial, key));
-        true
+    fn remove(&mut self, key: &str) -> Option<(Arc<str>, Connection)> {
+        let (key, connection) = self.connections.remove_entry(key)?;
+        let age = (connection.began, connection.serial, key);
+        self.by_age.remove(&age);
+        Some((age.2, connection))
     }
 }
 
@@ -205,18 +202,45 @@ impl Connection {
         }
     }
 
-    /// Adds what a line says; what it does not say stays.
-    fn add(&mut self, line: &Line<'_>) {
-        if line.who.is_some() {
-            self.who.clone_from(&line.who);
+    /// Adds a line. Says who failed, if it completes a failure, and whether anything is
+    /// known now that was not before.
+    fn take_in(&mut self, line: &Line<'_>) -> (Failed, bool) {
+        let before = (self.several_users, self.pending);
+        if line.gained {
+            // Logged in: what waited for an address is no longer wanted.
+            self.pending = false;
         }
-        if let Some(user) = line.user {
-            match &self.first_user {
-                None => self.first_user = Some(user.to_owned()),
-                Some(first) => self.several_users |= first != user,
+        let mut changed = self.add(line);
+        let suspicious = std::mem::take(&mut self.pending) || self.several_users;
+        let mut failure = None;
+        if suspicious || !(line.no_failure || line.gained) {
+            match &self.who {
+                Some(who) => failure = Some((who.clone(), self.user.clone())),
+                None => self.pending = true,
             }
-            self.user = Some(user.to_owned());
         }
+        changed |= before != (self.several_users, self.pending);
+        (failure, changed)
+    }
+
+    /// Adds what a line says; what it does not say stays. Returns whether it says
+    /// something new.
+    fn add(&mut self, line: &Line<'_>) -> bool {
+        let mut changed = false;
+        if line.who.is_some() && self.who != line.who {
+            self.who.clone_from(&line.who);
+            changed = true;
+        }
+        let Some(user) = line.user else { return changed };
+        match &self.first_user {
+            None => self.first_user = Some(user.to_owned()),
+            Some(first) => self.several_users |= first != user,
+        }
+        if self.user.as_deref() != Some(user) {
+            self.user = Some(user.to_owned());
+            changed = true;
+        }
+        changed
     }
 }
 

@@ -17,6 +17,7 @@ mod expression;
 mod lines;
 mod memory;
 mod ordered;
+mod prefilter;
 mod reading;
 mod search;
 mod tags;
@@ -38,6 +39,7 @@ use who::judge;
 
 pub use examine::{Examination, Examined};
 pub use memory::Memory;
+pub use prefilter::{Candidates, Prefilter};
 
 /// A filter's text, with every interpolation done, as the configuration gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,8 +124,8 @@ pub struct Finding {
     pub step_limit: Option<usize>,
     /// How the time of the entry is known.
     pub date_from: DateFrom,
-    /// What is remembered of connections from now on: key and new state, or none.
-    pub correlate: Vec<(String, Option<String>)>,
+    /// Connections of which something else is remembered now: [`Memory::state`] says what.
+    pub correlate: Vec<Arc<str>>,
 }
 
 /// Expressions as [`Filter::converted`] gives them; `fancy_regex` reads all of them.

@@ -8,7 +8,8 @@
 //!
 //! A state is named by its place in the table, so that the next one is one addition and
 //! one look away. Marked entries need a closer look: not known yet, no way on, or a
-//! match.
+//! match. Most transitions leave every thread in its place and write nothing; the path
+//! holds only the others, and so a walk backwards is short.
 
 use std::collections::HashMap;
 
@@ -44,35 +45,50 @@ const DEAD: u32 = 0;
 
 /// No match: the place of a transition's match is empty.
 const NO_PATTERN: u16 = u16::MAX;
+const NO_STEP: (Step, u16) = (Step { parent: 0, writes: 0, first_write: 0 }, NO_PATTERN);
+
+/// A transition that leaves every thread in its place and writes nothing.
+const PLAIN: u32 = 0;
+
+/// A transition: the next state, and where in [`Cache::steps`] its steps are. First
+/// there the match's, then one for each thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Transition {
+    next: u32,
+    steps: u32,
+}
+
+impl Transition {
+    const fn to(next: u32) -> Self {
+        Self { next, steps: PLAIN }
+    }
+}
 
 /// A state's threads are `kernels[threads]`.
 #[derive(Debug)]
 struct State {
     threads: std::ops::Range<usize>,
     facts: u8,
-    /// Whether each transition to itself, as far as known, leaves each thread as it is.
-    steady: bool,
 }
 
 /// States and transitions as far as they are known, and working space.
 #[derive(Debug)]
 pub(super) struct Cache {
-    /// Next states by state and class.
-    table: Vec<u32>,
-    /// By state and class: where in `steps` the transition's are. First the match's,
-    /// then one for each thread.
-    details: Vec<u32>,
-    shift: u32,
+    /// Transitions by state and class.
+    table: Vec<Transition>,
+    /// Transitions of a state.
+    width: usize,
     states: Vec<State>,
-    pub(super) steps: Vec<(Step, u16)>,
-    pub(super) writes: Vec<u16>,
+    /// Steps, a match's with the number of its expression.
+    steps: Vec<(Step, u16)>,
+    writes: Vec<u16>,
     kernels: Vec<Thread>,
     known: HashMap<Box<[u32]>, u32>,
     /// The first state for each number of the first expression; [`UNKNOWN`] at first.
     starts: Vec<u32>,
     key: Vec<u32>,
     closure: Closure,
-    /// Where the search changed its state, and to which.
+    /// Before which byte of the text which steps were taken.
     path: Vec<(u32, u32)>,
     computed: usize,
     resting: usize,
@@ -81,12 +97,11 @@ pub(super) struct Cache {
 /// A search must stop without an answer.
 struct Stop;
 
-/// Where a match was found: before this byte, in this state, with so much of the path.
+/// Where a match was found: before this byte, by these steps, after so much of the path.
 #[derive(Clone, Copy)]
 struct Found {
     at: usize,
-    state: u32,
-    class: usize,
+    steps: usize,
     path: usize,
 }
 
@@ -94,8 +109,8 @@ impl Cache {
     pub(super) fn new(program: &Program) -> Self {
         let mut cache = Self {
             table: Vec::new(),
-            details: Vec::new(),
-            shift: (program.end_class() + 1).next_power_of_two().trailing_zeros(),
+            // Odd, so that the same class of many states does not fall on few cache lines.
+            width: (program.end_class() + 1) | 1,
             states: Vec::new(),
             steps: Vec::new(),
             writes: Vec::new(),
@@ -133,9 +148,7 @@ impl Cache {
         }
         let Ok(found) = self.run(program, text.as_bytes(), from) else { return Outcome::Unknown };
         let Some(found) = found else { return Outcome::Nothing };
-        let details = self.details[found.state as usize + found.class] as usize;
-        let (step, pattern) = self.steps[details];
-        let pattern = usize::from(pattern);
+        let pattern = usize::from(self.steps[found.steps].1);
         let entry = &program.patterns[pattern];
         if !entry.exact {
             return Outcome::Perhaps(pattern);
@@ -149,7 +162,7 @@ impl Cache {
         if self.path.len() >= PATH {
             return Outcome::Unknown;
         }
-        if self.walk(program, text, step, found, &mut spans.0) {
+        if self.walk(program, text, found, &mut spans.0) {
             Outcome::Match(pattern)
         } else {
             Outcome::Perhaps(pattern)
@@ -160,96 +173,58 @@ impl Cache {
         let mut state = self.start(program, from)?;
         let mut found = None;
         self.path.clear();
-        self.path.push((0, state));
         let mut at = 0;
         loop {
             let class = match text.get(at) {
                 Some(byte) => usize::from(program.classes[usize::from(*byte)]),
                 None => program.end_class(),
             };
-            let mut next = self.table[state as usize + class];
-            if next >= MARK {
-                if next == UNKNOWN {
-                    next = self.compute(program, state, class)?;
+            let mut transition = self.table[state as usize + class];
+            if transition.next >= MARK {
+                if transition.next == UNKNOWN {
+                    transition = self.compute(program, state, class)?;
                 }
-                if next == GIVE_UP {
+                if transition.next == GIVE_UP {
                     return Err(Stop);
                 }
-                if next >= MARK {
-                    let details = self.details[state as usize + class] as usize;
-                    if self.steps[details].1 != NO_PATTERN {
-                        found = Some(Found { at, state, class, path: self.path.len() });
-                    }
-                    next &= !MARK;
-                    if next == DEAD {
-                        return Ok(found);
-                    }
+                let steps = transition.steps as usize;
+                if self.steps[steps].1 != NO_PATTERN {
+                    found = Some(Found { at, steps, path: self.path.len() });
                 }
+                transition.next &= !MARK;
+                if transition.next == DEAD {
+                    return Ok(found);
+                }
+            }
+            if transition.steps != PLAIN && self.path.len() < PATH {
+                // Texts are shorter than 2^30 bytes.
+                self.path.push((u32::try_from(at).map_err(|_| Stop)?, transition.steps));
             }
             at += 1;
-            if next != state {
-                state = next;
-                if self.path.len() < PATH {
-                    // Texts are shorter than 2^30 bytes.
-                    self.path.push((u32::try_from(at).map_err(|_| Stop)?, state));
-                }
+            if transition.next != state {
+                state = transition.next;
                 continue;
             }
-            // Where a state leads to itself, nothing depends on the last look.
-            let row = &self.table[state as usize..][..1 << self.shift];
-            let stays = |byte: &u8| row[usize::from(program.classes[usize::from(*byte)])] == state;
+            // While a state leads to itself, nothing depends on the last look.
+            let row = &self.table[state as usize..][..self.width];
+            let stay = Transition::to(state);
+            let stays = |byte: &u8| row[usize::from(program.classes[usize::from(*byte)])] == stay;
             at += text[at..].iter().position(|byte| !stays(byte)).unwrap_or(text.len() - at);
         }
     }
 
     /// Reads the winner's spans off the path, backwards. Returns whether its checks hold.
-    fn walk(
-        &self,
-        program: &Program,
-        text: &str,
-        step: Step,
-        found: Found,
-        spans: &mut [u32],
-    ) -> bool {
+    fn walk(&self, program: &Program, text: &str, found: Found, spans: &mut [u32]) -> bool {
         let mut walk = super::walk::Walk { program, text, spans, writes: &self.writes };
-        if !walk.note(&step, found.at) {
-            return false;
-        }
-        let bytes = text.as_bytes();
+        let step = &self.steps[found.steps].0;
         let mut thread = usize::from(step.parent);
-        // All that is before this position remains to be walked.
-        let mut at = found.at;
-        for place in (0..found.path).rev() {
-            let (entered, state) = self.path[place];
-            let entered = entered as usize;
-            // First back to where the state was entered, on transitions to itself.
-            if !self.states[(state >> self.shift) as usize].steady {
-                while at > entered {
-                    at -= 1;
-                    let step = self.step_back(program, state, bytes[at], thread);
-                    thread = usize::from(step.parent);
-                    if !walk.note(&step, at) {
-                        return false;
-                    }
-                }
-            }
-            // Then on the transition that entered it.
-            if place > 0 {
-                at = entered - 1;
-                let step = self.step_back(program, self.path[place - 1].1, bytes[at], thread);
-                thread = usize::from(step.parent);
-                if !walk.note(&step, at) {
-                    return false;
-                }
-            }
+        let mut holds = walk.note(step, found.at);
+        for &(at, steps) in self.path[..found.path].iter().rev() {
+            let step = &self.steps[steps as usize + 1 + thread].0;
+            thread = usize::from(step.parent);
+            holds = holds && walk.note(step, at as usize);
         }
-        true
-    }
-
-    fn step_back(&self, program: &Program, state: u32, byte: u8, thread: usize) -> Step {
-        let class = usize::from(program.classes[usize::from(byte)]);
-        let details = self.details[state as usize + class] as usize;
-        self.steps[details + 1 + thread].0
+        holds
     }
 
     fn start(&mut self, program: &Program, from: usize) -> Result<u32, Stop> {
@@ -294,25 +269,25 @@ impl Cache {
         let state = u32::try_from(self.table.len()).ok().filter(|state| *state < MARK - 1024)?;
         let start = self.kernels.len();
         self.kernels.extend_from_slice(threads);
-        self.states.push(State { threads: start..self.kernels.len(), facts, steady: true });
-        self.table.resize(self.table.len() + (1 << self.shift), UNKNOWN);
-        self.details.resize(self.table.len(), 0);
+        self.states.push(State { threads: start..self.kernels.len(), facts });
+        self.table.resize(self.table.len() + self.width, Transition::to(UNKNOWN));
         Some(state)
     }
 
     /// Finds out where a state leads on a class.
     #[cold]
-    fn compute(&mut self, program: &Program, state: u32, class: usize) -> Result<u32, Stop> {
+    fn compute(&mut self, program: &Program, state: u32, class: usize) -> Result<Transition, Stop> {
         self.computed += 1;
         if self.computed > NEW_TRANSITIONS || self.size() > 2 * BYTES {
             self.resting = REST;
             return Err(Stop);
         }
         let mut closure = std::mem::take(&mut self.closure);
-        let entry = self.transition(program, state, class, &mut closure);
+        let transition = self.transition(program, state, class, &mut closure);
         self.closure = closure;
-        self.table[state as usize + class] = entry;
-        Ok(entry)
+        let transition = transition.unwrap_or(Transition::to(GIVE_UP));
+        self.table[state as usize + class] = transition;
+        Ok(transition)
     }
 
     fn transition(
@@ -321,36 +296,29 @@ impl Cache {
         from: u32,
         class: usize,
         closure: &mut Closure,
-    ) -> u32 {
-        let number = (from >> self.shift) as usize;
-        let State { threads, facts, .. } = &self.states[number];
+    ) -> Option<Transition> {
+        let State { threads, facts, .. } = &self.states[from as usize / self.width];
         let byte = program.representatives.get(class).copied();
         let ahead = byte.map_or(Ahead::End, Ahead::Byte);
         let kernel = &self.kernels[threads.clone()];
-        if closure.transition(program, kernel, *facts, ahead, &mut self.writes).is_err() {
-            return GIVE_UP;
+        closure.transition(program, kernel, *facts, ahead, &mut self.writes).ok()?;
+        let mut next = self.intern(program, &closure.next, byte.map_or(0, facts_after))?;
+        let mut threads = (0..).zip(&closure.steps);
+        let plain = threads.all(|(place, step)| step.parent == place && step.writes == 0);
+        let mut steps = PLAIN;
+        if closure.matched.is_some() || !plain {
+            steps = u32::try_from(self.steps.len()).ok()?;
+            let matched = match closure.matched {
+                Some((step, pattern)) => (step, u16::try_from(pattern).ok()?),
+                None => NO_STEP,
+            };
+            self.steps.push(matched);
+            self.steps.extend(closure.steps.iter().map(|step| (*step, NO_PATTERN)));
         }
-        let mut facts = 0;
-        if let Some(byte) = byte {
-            facts |= if byte == b'\n' { before::LINE } else { 0 };
-            facts |= if byte == b'_' || byte.is_ascii_alphanumeric() { before::WORD } else { 0 };
-            facts |= if byte.is_ascii() { 0 } else { before::WIDE };
+        if next == DEAD || closure.matched.is_some() {
+            next |= MARK;
         }
-        let Some(next) = self.intern(program, &closure.next, facts) else { return GIVE_UP };
-        let Ok(details) = u32::try_from(self.steps.len()) else { return GIVE_UP };
-        self.details[from as usize + class] = details;
-        let nothing = Step { parent: 0, writes: 0, first_write: 0 };
-        let (step, pattern) = closure.matched.map_or((nothing, NO_PATTERN), |(step, pattern)| {
-            (step, u16::try_from(pattern).unwrap_or(NO_PATTERN))
-        });
-        self.steps.push((step, pattern));
-        self.steps.extend(closure.steps.iter().map(|step| (*step, NO_PATTERN)));
-        if next == from {
-            let mut steps = (0..).zip(&closure.steps);
-            let steady = steps.all(|(place, step)| step.parent == place && step.writes == 0);
-            self.states[number].steady &= steady;
-        }
-        if next == DEAD || pattern != NO_PATTERN { next | MARK } else { next }
+        Some(Transition { next, steps })
     }
 
     fn size(&self) -> usize {
@@ -362,9 +330,10 @@ impl Cache {
 
     fn clear(&mut self) {
         self.table.clear();
-        self.details.clear();
         self.states.clear();
         self.steps.clear();
+        // What is plain has no steps, and no match.
+        self.steps.push(NO_STEP);
         self.writes.clear();
         self.kernels.clear();
         self.known.clear();
@@ -372,4 +341,19 @@ impl Cache {
         // The state without threads comes first.
         let _ = self.add(&[], 0);
     }
+}
+
+/// What is known before a byte that comes after this one.
+fn facts_after(byte: u8) -> u8 {
+    let mut facts = 0;
+    if byte == b'\n' {
+        facts |= before::LINE;
+    }
+    if byte == b'_' || byte.is_ascii_alphanumeric() {
+        facts |= before::WORD;
+    }
+    if !byte.is_ascii() {
+        facts |= before::WIDE;
+    }
+    facts
 }

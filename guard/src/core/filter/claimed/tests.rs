@@ -107,3 +107,26 @@ fn the_program_is_read_from_the_prefix() {
         assert_eq!(program(before), name, "{before:?}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn all_forms_at_once_read_as_one_after_the_other_does(
+        head in proptest::sample::select(
+            sshd::FORMS.iter().chain(&PAM).map(|form| form.head).collect::<Vec<_>>()
+        ),
+        words in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "password", "publickey", "for", "from", "invalid user", "root", "x y", "2.2.2.2",
+                "::1", "port", "22", "ssh2", "ssh2: RSA SHA256:a", ": 11:", "é", "[preauth]",
+                "by", "user", "authenticating", "authentication failure;", "rhost=1.1.1.1",
+                "ruser=", "pam_unix(sshd:auth):", "user=", "to", "on", "id",
+            ]),
+            0..14,
+        ),
+    ) {
+        let message = format!("{head}{}", words.join(" "));
+        let forms = Forms::of(Daemon::Sshd);
+        proptest::prop_assert!(forms.automaton.is_some());
+        proptest::prop_assert_eq!(forms.read(&message, 7), forms.one_by_one(&message, 7));
+    }
+}

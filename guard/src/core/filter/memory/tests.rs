@@ -62,12 +62,13 @@ fn several_lines_are_one_attempt() {
 fn a_connection_is_forgotten_after_its_time_and_that_is_reported() {
     let (mut memory, mut changes) = (Memory::new(8_192), Vec::new());
     memory.merge(KEY, at(1_000), &line("192.0.2.1", "a", "n"), &mut changes);
-    assert!(changes[0].1.is_some());
+    assert!(memory.state(&changes[0]).is_some());
     changes.clear();
     memory.expire(at(1_300), &mut changes);
     assert_eq!((memory.len(), changes.len()), (1, 0));
     memory.expire(at(1_301), &mut changes);
-    assert_eq!((memory.len(), changes), (0, vec![(KEY.to_owned(), None)]));
+    assert_eq!((memory.len(), changes), (0, vec![KEY.into()]));
+    assert_eq!(memory.state(KEY), None);
 }
 
 #[test]
@@ -86,8 +87,8 @@ fn the_oldest_make_room() {
         memory.merge(&key, at(5), &line("192.0.2.1", "a", "n"), &mut changes);
     }
     assert_eq!(memory.len(), 8_192);
-    let forgotten: Vec<_> = changes.iter().filter(|(_, state)| state.is_none()).collect();
-    assert_eq!(forgotten, [&("pve sshd[0]:".to_owned(), None)]);
+    let forgotten: Vec<_> = changes.iter().filter(|key| memory.state(key).is_none()).collect();
+    assert_eq!(forgotten, [&"pve sshd[0]:".into(); 2]);
     assert!(!memory.connections.contains_key("pve sshd[0]:"));
     assert!(memory.connections.contains_key("pve sshd[1]:"));
 }
@@ -111,7 +112,8 @@ proptest! {
         let keys = ["k1", "k2", "k|3", "k\\4"];
         let hosts = ["", "192.0.2.1", "2001:db8::1"];
         let users = ["", "a", "b|c", "d\\"];
-        let (mut memory, mut stored) = (Memory::new(8_192), HashMap::<String, String>::new());
+        let mut memory = Memory::new(8_192);
+        let mut stored: HashMap<String, String> = HashMap::new();
         let mut other = memory.clone();
         let mut now = 0;
         for (number, (key, host, user, flags, gap)) in lines.iter().enumerate() {
@@ -128,13 +130,15 @@ proptest! {
             other.expire(at(now), &mut others);
             let found = memory.merge(keys[*key], at(now), &line, &mut changes);
             prop_assert_eq!(&found, &other.merge(keys[*key], at(now), &line, &mut others));
-            for (key, state) in changes {
-                match state {
-                    Some(state) => stored.insert(key, state),
-                    None => stored.remove(&key),
-                };
+            for key in changes {
+                stored.remove(&*key);
+                stored.extend(memory.state(&key).map(|state| (key.to_string(), state)));
             }
             prop_assert_eq!(stored.len(), memory.len());
+            for (key, state) in &stored {
+                let now = memory.state(key);
+                prop_assert_eq!(now.as_ref(), Some(state), "reported in time");
+            }
         }
     }
 }

@@ -1,0 +1,186 @@
+//! Texts of which one must stand wherever an expression matches.
+//!
+//! Input: an expression as `regex-syntax` parses it. Output: a few literals, in lower
+//! case as far as ASCII has it, or none when nothing useful is required. Invariant: every
+//! text that the expression matches holds one of them, upper and lower case aside.
+//! Assertions only narrow what matches, so they are taken as empty.
+
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+/// Literals of one requirement.
+const MANY: usize = 24;
+
+/// Bytes of the shortest literal that is worth looking for.
+const SHORT: usize = 3;
+
+/// Alternatives, each a text.
+type Texts = Vec<Vec<u8>>;
+
+/// What is known of a part of an expression.
+struct Known {
+    /// All texts that it matches.
+    exact: Option<Texts>,
+    /// Texts of which one is in all that it matches.
+    required: Option<Texts>,
+}
+
+/// The literals of which one must stand in every text that matches.
+pub(super) fn required(hir: &Hir) -> Option<Texts> {
+    let known = visit(hir);
+    better(known.exact, known.required).filter(|texts| shortest(texts) >= SHORT)
+}
+
+fn visit(hir: &Hir) -> Known {
+    let exact = |texts| Known { exact: Some(texts), required: None };
+    let nothing = Known { exact: None, required: None };
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => exact(vec![Vec::new()]),
+        HirKind::Literal(literal) => exact(vec![literal.0.to_ascii_lowercase()]),
+        HirKind::Class(class) => Known { exact: members(class), required: None },
+        HirKind::Capture(capture) => visit(&capture.sub),
+        HirKind::Repetition(repetition) => {
+            let known = visit(&repetition.sub);
+            match (repetition.min, repetition.max, known.exact) {
+                (0, Some(1), Some(mut texts)) => {
+                    texts.push(Vec::new());
+                    exact(texts)
+                }
+                (0, ..) => nothing,
+                (1, Some(1), texts) => Known { exact: texts, ..known },
+                (.., texts) => Known { exact: None, required: better(texts, known.required) },
+            }
+        }
+        HirKind::Concat(parts) => concatenation(parts),
+        HirKind::Alternation(parts) => alternation(parts),
+    }
+}
+
+/// The few characters of a class.
+fn members(class: &Class) -> Option<Texts> {
+    let mut texts: Texts = Vec::new();
+    let few = match class {
+        Class::Unicode(class) => {
+            class.iter().map(regex_syntax::hir::ClassUnicodeRange::len).sum::<usize>() <= 4
+        }
+        Class::Bytes(class) => {
+            class.iter().map(regex_syntax::hir::ClassBytesRange::len).sum::<usize>() <= 4
+        }
+    };
+    if !few {
+        return None;
+    }
+    match class {
+        Class::Unicode(class) => {
+            for c in class.iter().flat_map(|range| range.start()..=range.end()) {
+                texts.push(c.to_ascii_lowercase().to_string().into_bytes());
+            }
+        }
+        Class::Bytes(class) => {
+            for byte in class.iter().flat_map(|range| range.start()..=range.end()) {
+                texts.push(vec![byte.to_ascii_lowercase()]);
+            }
+        }
+    }
+    texts.sort_unstable();
+    texts.dedup();
+    (!texts.is_empty()).then_some(texts)
+}
+
+fn concatenation(parts: &[Hir]) -> Known {
+    let empty = || vec![Vec::new()];
+    let (mut all, mut run, mut required) = (true, empty(), None);
+    for part in parts {
+        let known = visit(part);
+        match known.exact {
+            Some(texts) if run.len() * texts.len() <= MANY => {
+                let joined = |start: &Vec<u8>| {
+                    let start = start.clone();
+                    texts
+                        .iter()
+                        .map(move |end| [start.as_slice(), end].concat())
+                        .collect::<Vec<_>>()
+                };
+                run = run.iter().flat_map(joined).collect();
+            }
+            exact => {
+                all = false;
+                required = better(required, Some(std::mem::replace(&mut run, empty())));
+                required = better(required, known.required);
+                run = exact.unwrap_or_else(empty);
+            }
+        }
+    }
+    if all {
+        return Known { exact: Some(run), required: None };
+    }
+    Known { exact: None, required: better(required, Some(run)) }
+}
+
+fn alternation(parts: &[Hir]) -> Known {
+    let (mut exact, mut required) = (Some(Vec::new()), Some(Vec::new()));
+    for part in parts {
+        let known = visit(part);
+        let add = |to: &mut Option<Texts>, from: Option<Texts>| {
+            *to = to.take().zip(from).map(|(mut to, from)| {
+                to.extend(from);
+                to
+            });
+            to.take_if(|texts| texts.len() > MANY);
+        };
+        add(&mut exact, known.exact.clone());
+        add(&mut required, better(known.exact, known.required));
+    }
+    Known { exact, required }
+}
+
+fn shortest(texts: &Texts) -> usize {
+    texts.iter().map(Vec::len).min().unwrap_or(0)
+}
+
+/// The requirement that fewer texts fulfil by chance.
+fn better(a: Option<Texts>, b: Option<Texts>) -> Option<Texts> {
+    let useful = |texts: &Texts| {
+        // What blanks the client's text, and the newline that ends a text, are not in
+        // the line that is looked at.
+        let strange = |byte: &u8| matches!(byte, 0x01 | b'\n');
+        shortest(texts) > 0 && !texts.iter().flatten().any(strange)
+    };
+    let rank = |texts: &Texts| (shortest(texts).min(16), usize::MAX - texts.len());
+    [a, b].into_iter().flatten().filter(useful).max_by_key(rank)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(expression: &str) -> Option<Vec<String>> {
+        let texts = required(&regex_syntax::parse(expression).expect("an expression"))?;
+        Some(texts.into_iter().map(|text| String::from_utf8_lossy(&text).into_owned()).collect())
+    }
+
+    #[test]
+    fn the_longest_is_taken() {
+        for (expression, expected) in [
+            (r"^\S+ failed for .* from (?P<a>\d+)$", &[" failed for "][..]),
+            ("(?:Invalid|Illegal) user", &["invalid user", "illegal user"]),
+            ("(?:abc|d+efgh)x*", &["abc", "efgh"]),
+            ("(?i)Kid", &["kid", "\u{212A}id"]),
+            (r"a(?:b)?cdef[gh]", &["abcdefg", "abcdefh", "acdefg", "acdefh"]),
+            ("(?:abcd)+", &["abcd"]),
+        ] {
+            assert_eq!(
+                of(expression).as_deref(),
+                Some(&*expected.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>()),
+                "{expression}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_be_missing_is_not_required() {
+        for expression in ["(?:abcd)*", "(?:abcd)?", "abcd|.", r"\d+ \S+", "ab", "abc\u{1}d|\n\n\n"]
+        {
+            assert_eq!(of(expression), None, "{expression}");
+        }
+    }
+}
