@@ -41,7 +41,7 @@ impl Set {
             }
             Self::Consecutive => number.wrapping_add(0x0b00_0000),
             Self::Stride256 => (number << 8).wrapping_add(0x1000_0000),
-            Self::Stride65536 => number << 16 | number >> 16,
+            Self::Stride65536 => number.rotate_right(16),
         }
     }
 
