@@ -20,9 +20,11 @@ struct Bucket(*const [u64; WORDS]);
 impl Line for Bucket {
     #[inline(always)]
     fn word(&self, place: usize) -> u64 {
-        // SAFETY: a place in an element of the map, which stays readable until the program
-        // returns; userspace writes whole words meanwhile, and a volatile load is one.
-        unsafe { (&raw const (*self.0)[place]).read_volatile() }
+        // SAFETY: an element of the map, which stays readable until the program returns;
+        // nothing is read here.
+        let word = unsafe { &raw const (*self.0)[place] };
+        // SAFETY: userspace writes whole words meanwhile, and a volatile load is one.
+        unsafe { word.read_volatile() }
     }
 }
 
