@@ -4,6 +4,9 @@
 pub const BANS_V4: &str = "BANS_V4";
 /// `HASH`: IPv6 source (16 bytes, network order) → [`crate::layout::Ban`].
 pub const BANS_V6: &str = "BANS_V6";
+/// `ARRAY_OF_MAPS` of one: the table of IPv4 bans (`ARRAY` of lines of 64 bytes,
+/// [`crate::table`]), if there is one.
+pub const TABLE_V4: &str = "TABLE_V4";
 /// `LPM_TRIE`: IPv4 prefix ([`crate::layout::NetV4`]) → [`crate::layout::NetBan`].
 pub const BANS_V4_NETS: &str = "BANS_V4_NETS";
 /// `LPM_TRIE`: IPv6 prefix ([`crate::layout::NetV6`]) → [`crate::layout::NetBan`].
@@ -18,8 +21,17 @@ pub const META: &str = "META";
 pub const VERDICTS: &str = "VERDICTS";
 
 /// All maps, in the order in which they are pinned.
-pub const MAPS: [&str; 8] =
-    [BANS_V4, BANS_V6, BANS_V4_NETS, BANS_V6_NETS, PORT_CLASSES, OWN_ADDRESSES, META, VERDICTS];
+pub const MAPS: [&str; 9] = [
+    BANS_V4,
+    BANS_V6,
+    TABLE_V4,
+    BANS_V4_NETS,
+    BANS_V6_NETS,
+    PORT_CLASSES,
+    OWN_ADDRESSES,
+    META,
+    VERDICTS,
+];
 
 /// The XDP program. It takes frames of several buffers, so it attaches to interfaces with
 /// a large MTU; Linux 5.18.

@@ -149,7 +149,10 @@ pub struct Ipv6(usize);
 
 /// What a ban can be about, read when it is asked for. Every function fails when the
 /// packet ends before, and when the walk's bound is met before.
-pub trait Header {
+pub trait Header: Copy {
+    /// Whether there may be other headers before the ports, which a loop walks.
+    const CHAINED: bool;
+
     /// Who sent the packet.
     ///
     /// # Errors
@@ -241,6 +244,8 @@ fn ipv6(packet: &impl Reader, offset: usize) -> Result<Network, Unwalked> {
 }
 
 impl Header for Ipv4 {
+    const CHAINED: bool = false;
+
     #[inline(always)]
     fn source(self, packet: &impl Reader) -> Result<Address, Unwalked> {
         packet.read(self.0 + 12).map(Address::V4).ok_or(Unwalked::Unparsed)
@@ -265,6 +270,8 @@ impl Header for Ipv4 {
 }
 
 impl Header for Ipv6 {
+    const CHAINED: bool = true;
+
     #[inline(always)]
     fn source(self, packet: &impl Reader) -> Result<Address, Unwalked> {
         packet.read(self.0 + 8).map(Address::canonical).ok_or(Unwalked::Unparsed)

@@ -62,13 +62,15 @@ pub trait Tables {
     /// A ban that was found.
     type Ban: Copy;
 
-    /// The ban of a source by its address.
-    fn ban(&self, source: &Address) -> Option<Self::Ban>;
+    /// The ban of a source by its address: a slot that says all, without classes if there
+    /// is none, and a ban that counts, if that is where it is.
+    fn ban(&self, source: &Address) -> (Slot, Option<Self::Ban>);
     /// What all banned prefixes that contain a source say together, with the longest of
     /// them.
     fn net_ban(&self, source: &Address) -> Option<Self::Ban>;
-    /// What the ban cuts off until when.
-    fn slots(&self, ban: Self::Ban) -> impl Iterator<Item = Slot>;
+    /// The latest end among what the ban cuts off of these port classes, in nanoseconds
+    /// since boot; 0 if it cuts off none of them. See [`latest`].
+    fn latest(&self, ban: Self::Ban, classes: u64) -> u64;
     /// The port classes at an index of [`crate::layout::port_index`].
     fn port_classes(&self, index: u32) -> u64;
     /// [`crate::layout::SCOPE_HOST`] or [`SCOPE_ALL`].
@@ -79,12 +81,24 @@ pub trait Tables {
     fn now(&self) -> u64;
 }
 
+/// The latest end among the slots that cut one of these port classes off; 0 if none does.
+#[inline(always)]
+pub fn latest(slots: impl Iterator<Item = Slot>, classes: u64) -> u64 {
+    let mut until = 0;
+    for slot in slots {
+        if slot.classes & classes != 0 && slot.until > until {
+            until = slot.until;
+        }
+    }
+    until
+}
+
 /// A verdict, and the ban that a drop is put down to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement<B> {
     /// What becomes of the packet.
     pub verdict: Verdict,
-    /// The ban; there for [`Verdict::Drop`] and for nothing else.
+    /// The ban, if it counts; there for [`Verdict::Drop`] and for nothing else.
     pub ban: Option<B>,
 }
 
@@ -109,41 +123,44 @@ pub fn judge<T: Tables>(packet: &impl Reader, link: Link, tables: &T) -> Judgeme
 }
 
 #[inline(always)]
-fn judge_header<T: Tables>(
+fn judge_header<H: Header, T: Tables>(
     packet: &impl Reader,
-    header: impl Header + Copy,
+    header: H,
     tables: &T,
 ) -> Result<Judgement<T::Ban>, Unwalked> {
     let pass = |verdict| Ok(Judgement { verdict, ban: None });
     let source = header.source(packet)?;
-    let (alone, net) = (tables.ban(&source), tables.net_ban(&source));
-    if alone.is_none() && net.is_none() {
+    // A loop comes first: the verifier follows it once for each state before it.
+    let index = if H::CHAINED { Some(header.port_index(packet)) } else { None };
+    let (slot, alone) = tables.ban(&source);
+    let net = tables.net_ban(&source);
+    if slot.classes == 0 && alone.is_none() && net.is_none() {
         return pass(Verdict::PassClean);
     }
-    let classes = tables.port_classes(header.port_index(packet)?);
-    // The latest end among the jails that cut this port off, and whose it is.
-    let mut latest: Option<(u64, T::Ban)> = None;
-    let mut consider = |ban: T::Ban| {
-        for slot in tables.slots(ban) {
-            if slot.classes & classes != 0 && latest.is_none_or(|(until, _)| slot.until > until) {
-                latest = Some((slot.until, ban));
-            }
-        }
-    };
-    if let Some(ban) = alone {
-        consider(ban);
-    }
-    if let Some(ban) = net {
-        consider(ban);
-    }
-    let Some((until, ban)) = latest else {
+    let index = index.unwrap_or_else(|| header.port_index(packet))?;
+    let classes = tables.port_classes(index);
+    // The latest end among the jails that cut this port off. (Numbers, because the verifier
+    // takes no parts of an `Option` that are not there.)
+    let first = alone.map_or(0, |ban| tables.latest(ban, classes));
+    let second = net.map_or(0, |ban| tables.latest(ban, classes));
+    let third = if slot.classes & classes != 0 { slot.until } else { 0 };
+    let until = first.max(second).max(third);
+    if until == 0 {
         return pass(Verdict::PassOtherPort);
-    };
+    }
     if tables.scope() != SCOPE_ALL && !tables.is_own(&header.destination(packet)?) {
         return pass(Verdict::PassOtherHost);
     }
     if tables.now() >= until {
         return pass(Verdict::PassEnded);
     }
-    Ok(Judgement { verdict: Verdict::Drop, ban: Some(ban) })
+    // Who lasts longest has dropped it.
+    let ban = if first == until {
+        alone
+    } else if second == until {
+        net
+    } else {
+        None
+    };
+    Ok(Judgement { verdict: Verdict::Drop, ban })
 }

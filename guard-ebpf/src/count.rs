@@ -7,7 +7,8 @@ use guard_common::verdict::{Judgement, Verdict};
 
 use crate::maps::VERDICTS;
 
-/// Counts a judged packet of `length` bytes, and gives back what becomes of it.
+/// Counts a judged packet of `length` bytes, and gives back what becomes of it. What a ban
+/// in the table dropped is counted for all of them together.
 #[inline(always)]
 pub(crate) fn exit(judgement: Judgement<*mut Ban>, length: u64) -> Verdict {
     let verdict = judgement.verdict;

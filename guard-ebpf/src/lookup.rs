@@ -4,31 +4,41 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use guard_common::layout::{Ban, NetBan, SCOPE_HOST, SOME_V4, SOME_V6, Slot};
 use guard_common::packet::Address;
-use guard_common::verdict::Tables;
+use guard_common::table::Found;
+use guard_common::verdict::{Tables, latest};
 
+use crate::clock;
 use crate::maps::{
     BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES,
 };
+use crate::table;
 
 /// The maps of this object.
 pub(crate) struct Maps;
 
 impl Tables for Maps {
-    /// An element of a ban map: not null, and readable and writable until the program
-    /// returns. Userspace may replace or remove it meanwhile, and its memory may then
-    /// serve another ban; so nothing is kept of it from one packet to the next.
+    /// An element of a ban map: not null, readable and writable until the program returns. Userspace
+    /// may replace or remove it meanwhile, and its memory may then serve another ban; so
+    /// nothing is kept of it from one packet to the next.
     type Ban = *mut Ban;
 
     #[inline(always)]
-    fn ban(&self, source: &Address) -> Option<*mut Ban> {
+    fn ban(&self, source: &Address) -> (Slot, Option<*mut Ban>) {
+        let none = Slot { classes: 0, until: 0 };
         let found = match source {
-            Address::V4(octets) => BANS_V4.get_ptr_mut(octets),
-            Address::V6(octets) => BANS_V6.get_ptr_mut(octets),
+            Address::V4(word) => match table::look_up(*word) {
+                (Found::Nowhere, _) => return (none, None),
+                (Found::Here(entry), epoch) => {
+                    let slot = Slot { classes: 1 << entry.class(), until: entry.until(epoch) };
+                    return (slot, None);
+                }
+                (Found::Elsewhere, _) => BANS_V4.get_ptr_mut(word),
+            },
+            Address::V6(words) => BANS_V6.get_ptr_mut(words),
         };
-        found.map(after_null_check)
+        (none, found.map(after_null_check))
     }
 
     #[inline(always)]
@@ -48,11 +58,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn slots(&self, ban: *mut Ban) -> impl Iterator<Item = Slot> {
-        // SAFETY: not null, and an element of a map stays readable until the program
-        // returns. Userspace replaces elements as a whole and never writes into one.
+    fn latest(&self, ban: *mut Ban, classes: u64) -> u64 {
+        // SAFETY: an element of a map stays readable until the program returns. Userspace
+        // replaces elements as a whole and never writes into one.
         let slots: &[Slot] = unsafe { &(*ban).slots };
-        slots.iter().copied()
+        latest(slots.iter().copied(), classes)
     }
 
     #[inline(always)]
@@ -72,8 +82,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn now(&self) -> u64 {
-        // SAFETY: the helper takes nothing and touches nothing.
-        unsafe { bpf_ktime_get_boot_ns() }
+        clock::now()
     }
 }
 
@@ -96,6 +105,7 @@ impl<K> Aligned<K> {
 /// compute the address of a field before the comparison with null, which the verifier
 /// does not take.
 #[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
 fn after_null_check(ban: *mut Ban) -> *mut Ban {
     let mut ban = ban;
     // SAFETY: no instruction at all, so nothing is touched.

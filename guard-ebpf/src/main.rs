@@ -12,10 +12,12 @@
 // For the one instruction that Rust has no name for on this target (`count`).
 #![feature(asm_experimental_arch)]
 
+mod clock;
 mod count;
 mod ctx;
 mod lookup;
 mod maps;
+mod table;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};

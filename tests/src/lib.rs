@@ -9,7 +9,8 @@
 //!   [`installed`]: the same with guard on them.
 //! - [`packets`]: packet cases as data, and what is true while they are judged;
 //!   [`test_run`]: the eBPF programs, run on single packets by the kernel.
-//! - [`bpffs`]: a place for pins. [`fail2ban`]: the predecessor, as Debian packages it.
+//! - [`bpffs`]: a place for pins; [`pinned`]: the program that is pinned there.
+//! - [`fail2ban`]: the predecessor, as Debian packages it.
 //! - `conformance`: Fail2Ban's sample corpus, run against guard.
 //! - [`burst`]: probes at 1 kHz for measuring how fast a ban takes effect.
 //!
@@ -35,6 +36,8 @@ pub mod lan;
 pub mod namespace;
 #[cfg(feature = "kernel")]
 pub mod packets;
+#[cfg(feature = "kernel")]
+pub mod pinned;
 pub mod probe;
 pub mod root;
 #[cfg(feature = "kernel")]

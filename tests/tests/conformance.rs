@@ -6,6 +6,10 @@ use std::path::Path;
 use guard_tests::conformance::{Corpus, Report};
 
 fn run(filter: &str, log: &str) -> Report {
+    try_run(filter, log).expect("a run")
+}
+
+fn try_run(filter: &str, log: &str) -> anyhow::Result<Report> {
     let place = tempfile::tempdir().expect("a directory");
     let write = |path: &str, text: &str| {
         let path = place.path().join(path);
@@ -16,7 +20,7 @@ fn run(filter: &str, log: &str) -> Report {
     write("logs/demo", log);
     let logs = place.path().join("logs");
     let corpus = Corpus { filters: place.path().to_owned(), logs, test_filters: None };
-    corpus.run().expect("a run")
+    corpus.run()
 }
 
 const FILTER: &str = "[Definition]\nfailregex = ^ demo: bad <F-USER>\\S+</F-USER> from <HOST>$\n";
@@ -46,13 +50,15 @@ fn a_sample_passes_and_each_thing_that_differs_fails() {
         ("11:00:00\"", "11:00:01\""),
         ("true", "false"),
         ("bad bob", "good bob"),
-        ("# failJSON", "# noJSON"),
         ("failJSON: {", "failJSON: "),
     ] {
         let report = run(FILTER, &SAMPLE.replacen(right, wrong, 1));
         assert!(!report.is_good(), "{wrong}: {report}");
         assert_eq!(report.failures.len(), 1 + usize::from(wrong == "failJSON: "), "{report}");
     }
+    let nothing = try_run(FILTER, &SAMPLE.replace("# failJSON", "# noJSON"));
+    let error = nothing.expect_err("nothing to check").to_string();
+    assert!(error.ends_with("holds no sample"), "{error}");
 }
 
 #[test]

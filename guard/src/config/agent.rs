@@ -95,6 +95,8 @@ pub struct Limits {
     pub tracked_sources: u32,
     /// `connections`: per jail, of which lines are remembered.
     pub connections: u32,
+    /// `exact-counters`: IPv4 bans of which each has its own counters (XDP).
+    pub exact_counters: u32,
     /// `known-sources`: of which earlier bans are remembered, over all jails.
     pub known_sources: u32,
     /// `history`: for how long, beyond three times the length of the last ban.
@@ -136,6 +138,7 @@ impl Default for Settings {
                 bans: 1 << 20,
                 tracked_sources: 1 << 16,
                 connections: 1 << 13,
+                exact_counters: 1 << 16,
                 known_sources: 1 << 18,
                 history: Span::from_seconds(86_400),
                 match_steps: 50_000,
@@ -221,6 +224,7 @@ impl Settings {
             limits.number("bans", &mut self.limits.bans, 1..=1 << 24);
             limits.number("tracked-sources", &mut self.limits.tracked_sources, 1..=1 << 24);
             limits.number("connections", &mut self.limits.connections, 1..=1 << 20);
+            limits.number("exact-counters", &mut self.limits.exact_counters, 0..=1 << 24);
             limits.number("known-sources", &mut self.limits.known_sources, 1..=1 << 24);
             limits.span("history", &mut self.limits.history);
             limits.number("match-steps", &mut self.limits.match_steps, 1_000..=10_000_000);

@@ -282,7 +282,6 @@ impl FilterSource {
             log_timezone: timezone.trimmed().to_string(),
             host_zone: Zone::new(jiff::tz::TimeZone::system()),
             use_dns: self.use_dns(found),
-            ..FilterText::default()
         }
     }
 

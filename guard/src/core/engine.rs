@@ -6,14 +6,14 @@
 
 mod asking;
 mod banning;
+mod cell;
 pub mod explain;
 mod kept;
 mod lists;
 mod orders;
 mod showing;
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
 
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
@@ -22,7 +22,7 @@ use crate::core::effects::{Change, Effects, Report};
 use crate::core::entry::{Batch, Entry};
 use crate::core::escalation::weight;
 use crate::core::failure::{Attempt, Failure, Who};
-use crate::core::filter::{Candidates, Filter, Memory, Prefilter};
+use crate::core::filter::{Candidates, Filter, Prefilter};
 use crate::core::history::{History, Past};
 use crate::core::host::HostAddresses;
 use crate::core::input::Input;
@@ -30,10 +30,10 @@ use crate::core::jail::{AllowElsewhere, Jail, JailId, LogSource};
 use crate::core::ledger::Ledger;
 use crate::core::reason::{Allowed, Reason};
 use crate::core::time::{Span, Timestamp};
-use crate::core::window::{Counted, Windows};
+use crate::core::window::Counted;
 use asking::Asking;
 use banning::ended;
-use kept::Kept;
+use cell::Cell;
 use lists::Place;
 
 /// Bounds on what an attacker can make grow.
@@ -58,45 +58,6 @@ pub struct Seed {
     pub secret: u64,
     /// The agent's process id, for the lines about own bans.
     pub process: u32,
-}
-
-/// One jail at work.
-#[derive(Debug)]
-struct Cell {
-    jail: Jail,
-    memory: Memory,
-    windows: Windows,
-    evicted: u64,
-    /// Connections of which something else is remembered since the last input.
-    changed: Vec<Arc<str>>,
-    /// Whose failures until when do not count, because they were let in again since;
-    /// `None` is everybody. Kept until the source was read that far.
-    pardons: HashMap<Option<Prefix>, Timestamp>,
-    /// What the names and files of its allow-list stand for.
-    elsewhere: AllowList,
-    /// Answers of its `ignorecommand` that are kept.
-    answers: Kept<bool>,
-}
-
-impl Cell {
-    fn new(jail: Jail, limits: &Limits) -> Self {
-        let answers = jail.ignore_command.as_ref().and_then(|command| command.cache.as_ref());
-        Self {
-            memory: Memory::new(limits.connections),
-            windows: Windows::new(jail.find_time, jail.max_retry, limits.tracked_sources),
-            evicted: 0,
-            changed: Vec::new(),
-            pardons: HashMap::new(),
-            elsewhere: AllowList::default(),
-            answers: Kept::new(answers.map_or(0, |cache| cache.max_count)),
-            jail,
-        }
-    }
-
-    fn pardons(&self, failure: &Failure) -> bool {
-        let covers = |whom| self.pardons.get(&whom).is_some_and(|&until| failure.time <= until);
-        !self.pardons.is_empty() && (covers(Some(failure.source)) || covers(None))
-    }
 }
 
 /// Everything that guard knows and decides.

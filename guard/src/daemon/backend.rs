@@ -61,6 +61,7 @@ pub fn xdp_options(settings: &Settings) -> XdpOptions {
         interfaces: settings.interfaces.clone(),
         host_only: settings.scope == Scope::Host,
         bans: settings.limits.bans,
+        exact_counters: settings.limits.exact_counters as usize,
         generic: settings.generic_xdp,
     }
 }

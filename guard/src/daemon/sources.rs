@@ -2,14 +2,16 @@
 //! files, each only if some jail reads it. They share the way to the engine.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::Sender;
 
 use crate::core::engine::Engine;
-use crate::core::entry::{Batch, Position};
+use crate::core::entry::{Batch, Dating, Position};
+use crate::core::filter::{Candidates, Filter, Prefilter};
 use crate::core::jail::{Jail, JailId, JournalMatch, LogFiles, LogSource};
 use crate::core::time::Timestamp;
+use crate::source::file::Interest;
 use crate::source::journal::{Place, Start};
 use crate::source::{file, journal};
 
@@ -74,8 +76,8 @@ impl Plan {
             })
             .collect();
         let journal = journal::Options { place, subscriptions: of_journal, start };
-        let files =
-            file::Options { subscriptions: of_files, positions, interest: None, by_clock: false };
+        let interest = Some(Arc::new(Matters::new(engine)) as Arc<dyn Interest>);
+        let files = file::Options { subscriptions: of_files, positions, interest, by_clock: false };
         Self {
             journal: (!journal.subscriptions.is_empty()).then_some(journal),
             files: (!files.subscriptions.is_empty()).then_some(files),
@@ -96,6 +98,30 @@ impl Plan {
                 .map_err(|error| error.to_string())
         });
         Ok(Readers { journal: journal.transpose()?, files: files.transpose()? })
+    }
+}
+
+/// Which lines of files can matter to which jail: of most lines nothing but the count is
+/// ever needed.
+#[derive(Debug)]
+struct Matters {
+    prefilter: Prefilter,
+    /// Working space; one thread reads all files.
+    candidates: Mutex<Candidates>,
+}
+
+impl Matters {
+    fn new(engine: &Engine) -> Self {
+        let filters: Vec<&Filter> = engine.jails().map(|(_, jail)| &jail.filter).collect();
+        Self { prefilter: Prefilter::new(&filters), candidates: Mutex::default() }
+    }
+}
+
+impl Interest for Matters {
+    fn retain(&self, line: &str, jails: &mut Vec<JailId>) {
+        let mut candidates = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
+        self.prefilter.candidates(line, Dating::InLine, &mut candidates);
+        jails.retain(|jail| candidates.contains(jail.index()));
     }
 }
 

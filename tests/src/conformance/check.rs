@@ -81,7 +81,7 @@ fn compare(line: &Line, found: &Attempt, examined: &Examined) -> Result<(), (Str
             ("match" | "desc" | "constraint", _) => continue,
             ("time", Value::String(text)) => {
                 let expected = time(text);
-                (expected == Some(found.time), format!("{}", shown(found.time)))
+                (expected == Some(found.time), shown(found.time).to_string())
             }
             ("attempts", wanted) if group.is_none() => {
                 let lines = examined.lines as u64;

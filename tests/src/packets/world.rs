@@ -218,8 +218,8 @@ impl Class {
 impl Tables for World {
     type Ban = Found;
 
-    fn ban(&self, source: &Address) -> Option<Found> {
-        self.by_address.get(source).copied().map(Found::Address)
+    fn ban(&self, source: &Address) -> (Slot, Option<Found>) {
+        (Slot::default(), self.by_address.get(source).copied().map(Found::Address))
     }
 
     fn net_ban(&self, source: &Address) -> Option<Found> {
@@ -229,12 +229,13 @@ impl Tables for World {
         Some(Found::Net(longest.0, longest.1))
     }
 
-    fn slots(&self, ban: Found) -> impl Iterator<Item = Slot> {
+    fn latest(&self, ban: Found, classes: u64) -> u64 {
         let found = match ban {
             Found::Address(address) => self.bans.get(&address),
             Found::Net(address, length) => self.nets.get(&(address, length)),
         };
-        found.map(|ban| ban.slots).into_iter().flatten()
+        let slots = found.map(|ban| ban.slots).into_iter().flatten();
+        slots.filter(|slot| slot.classes & classes != 0).map(|slot| slot.until).max().unwrap_or(0)
     }
 
     fn port_classes(&self, index: u32) -> u64 {

@@ -67,15 +67,20 @@ fn open_nft() -> Box<dyn Enforcer> {
 }
 
 /// Opens one after the other on a bpffs of their own, which goes with the last.
-fn open_xdp() -> impl FnMut() -> Box<dyn Enforcer> + Send {
+fn open_xdp(exact_counters: usize) -> impl FnMut() -> Box<dyn Enforcer> + Send {
     let place = Bpffs::new().expect("a directory");
     move || {
         let directory = place.path();
-        let options = XdpOptions { directory, bans: 4_096, ..XdpOptions::default() };
+        let options =
+            XdpOptions { directory, bans: 4_096, exact_counters, ..XdpOptions::default() };
         Box::new(Xdp::open(options).expect("open BPF maps and programs"))
     }
 }
 
 conforms!(null_conforms, open_null, live: false);
 conforms!(nft_conforms, open_nft, live: true);
-conforms!(xdp_conforms, open_xdp(), live: true);
+conforms!(xdp_conforms, open_xdp(4_096), live: true);
+// All IPv4 bans in the table.
+conforms!(xdp_table_conforms, open_xdp(0), live: true);
+// In the table when they are more than two.
+conforms!(xdp_both_conform, open_xdp(2), live: true);

@@ -9,3 +9,4 @@ mod gap;
 mod interfaces;
 mod keep;
 mod nets;
+mod table;

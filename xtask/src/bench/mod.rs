@@ -37,6 +37,9 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, clap::Subcommand)]
 enum What {
+    /// What a packet costs with few bans and with a million, beside a program that looks
+    /// at nothing; guard alone, no container.
+    Datapath,
     /// From the third failure in the journal to the first dropped packet.
     Latency {
         /// Bans of guard to measure, half with failures back to back, half with gaps.
@@ -92,6 +95,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return matching::measure(lines, peer_lines, seed);
     }
     guard_tests::namespace::require_root()?;
+    if let What::Datapath = options.what {
+        packages::need(&[packages::BUILD, packages::NAMESPACES, packages::KERNEL])?;
+        let run = ["run", "--release", "--package", "guard-tests", "--example", "datapath"];
+        return workspace::show("data plane", &mut workspace::cargo(&run));
+    }
     packages::need(&[packages::BUILD, packages::NAMESPACES, packages::HOSTS])?;
     let program = workspace::build_guardctl()?;
     if let What::Files { seconds, megabytes, rotations } = options.what {
@@ -99,7 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut rig = rig::Rig::new(&program, &options.backend)?;
     let goals = match options.what {
-        What::Files { .. } => Vec::new(),
+        What::Files { .. } | What::Datapath => Vec::new(),
         What::Latency { bans, peer_bans } => {
             latency::measure(&mut rig, bans, unless(options.alone, peer_bans))?
         }

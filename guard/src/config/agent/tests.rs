@@ -58,6 +58,7 @@ fn every_key_is_taken() {
         bans = 1_000
         tracked-sources = 0x10
         connections = 7
+        exact-counters = 0
         known-sources = 9
         history = "1d 12h"
         match-steps = 2000
@@ -80,6 +81,7 @@ fn every_key_is_taken() {
             bans: 1_000,
             tracked_sources: 16,
             connections: 7,
+            exact_counters: 0,
             known_sources: 9,
             history: Span::from_seconds(36 * 3_600),
             match_steps: 2_000,

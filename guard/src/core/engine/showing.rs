@@ -5,12 +5,11 @@
 //! entry, whether or not its filter looks at it; where only the filter can tell how old
 //! that is, because the date is in the line, it waits for the next line it looks at.
 
-use crate::core::effects::{Change, Effects};
+use crate::core::effects::Effects;
 use crate::core::entry::{Dating, Entry};
-use crate::core::jail::JailId;
 use crate::core::time::Timestamp;
 
-use super::{Cell, Engine};
+use super::Engine;
 
 /// How many jails an entry must be for to go through their prefilter first: with fewer
 /// each one's own automaton is as quick.
@@ -29,18 +28,6 @@ impl Engine {
                 let cell = &mut self.cells[jail.index()];
                 cell.memory.expire(entry.time, &mut cell.changed);
             }
-        }
-    }
-}
-
-impl Cell {
-    /// Of a connection that many lines of a batch belong to, the last state is stored.
-    pub(super) fn persist_connections(&mut self, jail: JailId, effects: &mut Effects) {
-        self.changed.sort_unstable();
-        self.changed.dedup();
-        for key in self.changed.drain(..) {
-            let (state, key) = (self.memory.state(&key), key.to_string());
-            effects.persist.push(Change::Correlate { jail, key, state });
         }
     }
 }

@@ -14,11 +14,13 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 
-use guard_common::layout::{Ban, FOREVER};
+use guard_common::layout::{Ban, FOREVER, Slot};
 use guard_common::names::{BANS_V4, BANS_V6};
 
 use super::classes::Classes;
-use super::map::{Cursor, Map};
+use super::map::Map;
+use super::store::Store;
+use super::table::BansV4;
 use super::value::{Hold, alike, compile, holds};
 use crate::core::addr::Prefix;
 use crate::core::delta::{Delta, Snapshot};
@@ -32,7 +34,7 @@ const CHUNK: usize = 4096;
 /// The ban maps of both families.
 #[derive(Debug)]
 pub(super) struct Bans {
-    pub(super) v4: Map<[u8; 4], Ban>,
+    pub(super) v4: BansV4,
     pub(super) v6: Map<[u8; 16], Ban>,
     /// What entries cannot say of themselves.
     beyond: HashMap<Prefix, Vec<JailHold>>,
@@ -77,7 +79,7 @@ impl Source for [u8; 16] {
 }
 
 impl Bans {
-    pub(super) fn new(v4: Map<[u8; 4], Ban>, v6: Map<[u8; 16], Ban>) -> Self {
+    pub(super) fn new(v4: BansV4, v6: Map<[u8; 16], Ban>) -> Self {
         Self { v4, v6, beyond: HashMap::new() }
     }
 
@@ -130,8 +132,8 @@ pub(super) fn boot_nanos(until: Option<Timestamp>, now: Moment) -> u64 {
     u64::try_from(at.max(0)).unwrap_or(FOREVER)
 }
 
-fn replace_family<K: Source>(
-    map: &Map<K, Ban>,
+fn replace_family<K: Source, S: Store<K>>(
+    map: &mut S,
     beyond: &mut HashMap<Prefix, Vec<JailHold>>,
     desired: &Snapshot,
     classes: &Classes,
@@ -146,6 +148,16 @@ fn replace_family<K: Source>(
     wanted.sort_unstable();
     let mut value_of = |group: &[(K, u32)]| -> Result<Option<Ban>, EnforceError> {
         let bans = group.iter().map(|&(_, place)| &desired.bans[place as usize]);
+        // Nearly all are the only ban of their address, and there may be a million.
+        if let &[(_, place)] = group {
+            let ban = &desired.bans[place as usize];
+            let (bit, until) = (classes.bit(ban.jail)?, boot_nanos(ban.until, now));
+            if classes.jails(bit).len() == 1 && until > now.boot_nanos {
+                let mut value = Ban::default();
+                value.slots[0] = Slot { classes: 1 << bit, until };
+                return Ok(Some(value));
+            }
+        }
         let list = bans
             .map(|ban| JailHold { jail: ban.jail, until: boot_nanos(ban.until, now) })
             .collect();
@@ -155,11 +167,11 @@ fn replace_family<K: Source>(
     // What is there: removed, changed, or left as it is.
     let mut there = vec![0_u64; wanted.len().div_ceil(64)];
     let (mut keys, mut values) = (Vec::new(), Vec::new());
-    let mut cursor = Cursor::default();
+    let mut at = S::At::default();
     let mut more = true;
     while more {
         more = map
-            .walk(&mut cursor, &mut keys, &mut values)
+            .walk(&mut at, &mut keys, &mut values)
             .map_err(|cause| failed(format!("read {}", K::MAP), cause))?;
         let mut changes = Changes::default();
         for (key, present) in keys.iter().zip(&values) {
@@ -176,6 +188,9 @@ fn replace_family<K: Source>(
         changes.make(map)?;
     }
 
+    let groups = wanted.chunk_by(|a, b| a.0 == b.0).count();
+    let found: u32 = there.iter().map(|word| word.count_ones()).sum();
+    map.fit(groups - found as usize, now);
     let mut changes = Changes::default();
     let mut start = 0;
     for group in wanted.chunk_by(|a, b| a.0 == b.0) {
@@ -190,11 +205,12 @@ fn replace_family<K: Source>(
     }
     changed += changes.len();
     changes.make(map)?;
+    map.fit(0, now);
     Ok(changed)
 }
 
-fn apply_family<K: Source>(
-    map: &Map<K, Ban>,
+fn apply_family<K: Source, S: Store<K>>(
+    map: &mut S,
     beyond: &mut HashMap<Prefix, Vec<JailHold>>,
     deltas: &[Delta],
     classes: &Classes,
@@ -236,26 +252,30 @@ fn apply_family<K: Source>(
         let wanted = value(prefix, list, beyond, classes, now)?;
         changes.add(key, present, wanted);
     }
-    changes.make(map)
+    map.fit(changes.new, now);
+    changes.make(map)?;
+    map.fit(0, now);
+    Ok(())
 }
 
-fn held_family<K: Source>(
-    map: &Map<K, Ban>,
+fn held_family<K: Source, S: Store<K>>(
+    map: &S,
     beyond: &HashMap<Prefix, Vec<JailHold>>,
     classes: &Classes,
     now: Moment,
     found: &mut Vec<Held>,
 ) -> Result<(), EnforceError> {
     let (mut keys, mut values) = (Vec::new(), Vec::new());
-    let mut cursor = Cursor::default();
+    let mut at = S::At::default();
     let mut more = true;
     while more {
         more = map
-            .walk(&mut cursor, &mut keys, &mut values)
+            .walk(&mut at, &mut keys, &mut values)
             .map_err(|cause| failed(format!("read {}", K::MAP), cause))?;
         for (key, ban) in keys.iter().zip(&values) {
             let source = key.prefix();
-            let dropped = Some(Dropped { packets: ban.packets, bytes: ban.bytes });
+            let dropped =
+                map.is_counted(key).then_some(Dropped { packets: ban.packets, bytes: ban.bytes });
             let known = beyond.get(&source);
             let mut jails: Vec<JailId> = jail_holds(ban, classes, now)
                 .map(|hold| hold.jail)
@@ -310,11 +330,13 @@ struct Changes<K> {
     gone: Vec<K>,
     keys: Vec<K>,
     values: Vec<Ban>,
+    /// How many of the keys have no ban yet.
+    new: usize,
 }
 
 impl<K> Default for Changes<K> {
     fn default() -> Self {
-        Self { gone: Vec::new(), keys: Vec::new(), values: Vec::new() }
+        Self { gone: Vec::new(), keys: Vec::new(), values: Vec::new(), new: 0 }
     }
 }
 
@@ -329,6 +351,7 @@ impl<K: Source> Changes<K> {
             (None, None) => {}
             (Some(present), Some(wanted)) if alike(&present.slots, &wanted.slots) => {}
             (present, Some(wanted)) => {
+                self.new += usize::from(present.is_none());
                 let Ban { packets, bytes, .. } = present.unwrap_or_default();
                 self.keys.push(key);
                 self.values.push(Ban { packets, bytes, ..wanted });
@@ -336,12 +359,12 @@ impl<K: Source> Changes<K> {
         }
     }
 
-    fn make(self, map: &Map<K, Ban>) -> Result<(), EnforceError> {
-        map.delete_batch(&self.gone)
+    fn make(self, map: &mut impl Store<K>) -> Result<(), EnforceError> {
+        map.remove(&self.gone)
             .map_err(|cause| failed(format!("remove bans from {}", K::MAP), cause))?;
-        map.update_batch(&self.keys, &self.values).map_err(|(done, cause)| {
+        map.set(&self.keys, &self.values, self.new).map_err(|(done, cause)| {
             if cause.raw_os_error() == Some(libc::E2BIG) {
-                return EnforceError::Full { what: K::MAP, limit: map.info().max_entries as usize };
+                return EnforceError::Full { what: K::MAP, limit: map.limit() };
             }
             let source =
                 self.keys.get(done).map_or_else(String::new, |key| key.prefix().to_string());

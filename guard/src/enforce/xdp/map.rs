@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::syscall::{
-    ARRAY, Batch, Element, HASH, LPM_TRIE, MAP_DELETE, MAP_DELETE_BATCH, MAP_LOOKUP,
+    ARRAY, ARRAY_OF_MAPS, Batch, Element, HASH, LPM_TRIE, MAP_DELETE, MAP_DELETE_BATCH, MAP_LOOKUP,
     MAP_LOOKUP_BATCH, MAP_NEXT_KEY, MAP_UPDATE, MAP_UPDATE_BATCH, MapInfo, PER_CPU_ARRAY, address,
     bpf, map_info, number,
 };
@@ -33,7 +33,7 @@ impl<K: aya::Pod + Default, V: aya::Pod + Default> Map<K, V> {
         let info = map_info(fd.as_fd())?;
         let sizes = (info.key_size as usize, info.value_size as usize);
         // Values of per-CPU maps are longer than the kernel says.
-        if !matches!(info.kind, HASH | ARRAY | LPM_TRIE)
+        if !matches!(info.kind, HASH | ARRAY | ARRAY_OF_MAPS | LPM_TRIE)
             || sizes != (size_of::<K>(), size_of::<V>())
         {
             return Err(io::Error::new(

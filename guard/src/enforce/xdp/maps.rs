@@ -12,7 +12,8 @@ use guard_common::layout::{
     ABI, Counter, MAX_CLASSES, Meta, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST,
 };
 use guard_common::names::{
-    BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES, VERDICTS,
+    BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES, TABLE_V4,
+    VERDICTS,
 };
 
 use super::XdpOptions;
@@ -21,7 +22,9 @@ use super::classes::{self, Classes};
 use super::map::{Cursor, Map, look_up_per_cpu};
 use super::nets::{Nets, Steps};
 use super::pins;
+use super::store::Store;
 use super::syscall;
+use super::table::BansV4;
 use crate::core::delta::{Delta, JailPorts, Snapshot};
 use crate::core::jail::JailName;
 use crate::enforce::{EnforceError, Held, Moment};
@@ -51,10 +54,12 @@ pub(super) struct Maps {
 
 impl Maps {
     /// Opens the pinned maps of a directory, whatever is in them.
-    pub(super) fn open(directory: &Path) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, options: &XdpOptions) -> io::Result<Self> {
         let pin = |name: &str| syscall::open_pin(&directory.join(name));
+        let v4 = Map::new(pin(BANS_V4)?)?;
+        let v4 = BansV4::open(v4, pin(TABLE_V4)?, directory, options.exact_counters)?;
         let mut maps = Self {
-            bans: Bans::new(Map::new(pin(BANS_V4)?)?, Map::new(pin(BANS_V6)?)?),
+            bans: Bans::new(v4, Map::new(pin(BANS_V6)?)?),
             nets: Nets::new(Map::new(pin(BANS_V4_NETS)?)?, Map::new(pin(BANS_V6_NETS)?)?),
             port_classes: Map::new(pin(PORT_CLASSES)?)?,
             own: Map::new(pin(OWN_ADDRESSES)?)?,
@@ -86,7 +91,7 @@ impl Maps {
         let meta = self.meta.look_up(&0)?.unwrap_or_default();
         Ok(meta.abi == ABI
             && meta.boot_id == boot_id
-            && self.bans.v4.info().max_entries == options.bans
+            && self.bans.v4.limit() == options.bans as usize
             && self.bans.v6.info().max_entries == options.bans
             && self.nets.v4.info().max_entries == options.bans
             && self.nets.v6.info().max_entries == options.bans
@@ -171,8 +176,7 @@ impl Maps {
 
     /// Pins maps again whose pins are gone; what was so.
     pub(super) fn keep_pinned(&self, directory: &Path) -> Result<Vec<String>, EnforceError> {
-        let maps = [
-            (BANS_V4, self.bans.v4.descriptor()),
+        let others = [
             (BANS_V6, self.bans.v6.descriptor()),
             (BANS_V4_NETS, self.nets.v4.descriptor()),
             (BANS_V6_NETS, self.nets.v6.descriptor()),
@@ -183,7 +187,11 @@ impl Maps {
             (JAILS, self.jails.descriptor()),
         ];
         let mut put_right = Vec::new();
-        for (name, map) in maps {
+        let in_place = self.bans.v4.keep_in_place();
+        if in_place.map_err(|cause| failed("look at TABLE_V4", cause))? {
+            put_right.push("the table of IPv4 bans had been taken from the programs".to_owned());
+        }
+        for (name, map) in self.bans.v4.pins().into_iter().chain(others) {
             let id = |map: BorrowedFd<'_>| syscall::map_info(map).map(|info| info.id);
             let own = id(map).map_err(|cause| failed(&format!("look at map {name}"), cause))?;
             let same = |found: BorrowedFd<'_>| id(found).is_ok_and(|found| found == own);

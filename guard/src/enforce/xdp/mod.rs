@@ -37,7 +37,9 @@ mod nets;
 mod object;
 mod pins;
 pub(in crate::enforce) mod plan;
+mod store;
 mod syscall;
+mod table;
 mod value;
 
 use attach::Links;
@@ -61,6 +63,9 @@ pub struct XdpOptions {
     pub host_only: bool,
     /// Addresses of each family that can be banned at one time.
     pub bans: u32,
+    /// Up to so many IPv4 bans, drops are counted for each; more are in a table that is
+    /// faster and does not.
+    pub exact_counters: usize,
     /// Whether generic XDP may be used where there is neither native XDP nor tcx.
     pub generic: bool,
 }
@@ -72,6 +77,7 @@ impl Default for XdpOptions {
             interfaces: Interfaces::Auto,
             host_only: true,
             bans: 1 << 20,
+            exact_counters: 1 << 16,
             generic: false,
         }
     }
@@ -114,7 +120,7 @@ impl Xdp {
         let boot_id = boot_id()?;
         let pins = Pins::open(&options.directory)?;
         let links = Links::open(&pins.links())?;
-        let present = Maps::open(&pins.maps()).ok();
+        let present = Maps::open(&pins.maps(), &options).ok();
         let adopted = match present {
             Some(maps) if maps.adoptable(&options, boot_id).unwrap_or(false) => Ok(maps),
             other => Err(other),
@@ -187,6 +193,7 @@ impl Xdp {
         // Without links nothing is in force, so there is nothing to wait for.
         if self.aside && (ready || self.links.is_empty()) {
             self.pins.commit()?;
+            self.maps.bans.v4.moved(&self.pins.maps());
             self.aside = false;
         }
         Ok(())
@@ -315,7 +322,7 @@ fn build(
     };
     let programs = object::load(object, &directory, options)?;
     Maps::pin_jails(&directory).map_err(broken)?;
-    Ok((Maps::open(&directory).map_err(broken)?, programs))
+    Ok((Maps::open(&directory, options).map_err(broken)?, programs))
 }
 
 /// The kernel's name for this boot: what counts its clock in it.

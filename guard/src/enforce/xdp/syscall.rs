@@ -41,6 +41,12 @@ pub(super) const HASH: u32 = 1;
 pub(super) const ARRAY: u32 = 2;
 /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
 pub(super) const PER_CPU_ARRAY: u32 = 6;
+/// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+pub(super) const ARRAY_OF_MAPS: u32 = 12;
+/// `BPF_F_MMAPABLE`: userspace may have it in its address space.
+pub(super) const MMAPABLE: u32 = 1 << 10;
+/// `BPF_F_INNER_MAP`: it may take the place of one of another size.
+pub(super) const INNER_MAP: u32 = 1 << 12;
 /// `BPF_MAP_TYPE_LPM_TRIE`.
 pub(super) const LPM_TRIE: u32 = 11;
 /// `BPF_F_NO_PREALLOC`.

@@ -66,11 +66,17 @@ pub(super) fn holds(slots: &[Slot; SLOTS], now: u64) -> impl Iterator<Item = Hol
 }
 
 /// Whether the kernel's slots need no change to say the same: ends may differ by as
-/// much as two readings of the two clocks do, and no more.
+/// much as two readings of the two clocks do, and the present one is later by up to a
+/// second where it is kept in whole seconds.
 pub(super) fn alike(present: &[Slot; SLOTS], wanted: &[Slot; SLOTS]) -> bool {
     const TOLERANCE: u64 = 20_000_000;
+    const SECOND: u64 = 1_000_000_000;
+    let near = |present: u64, wanted: u64| {
+        let later = present.saturating_sub(wanted) <= SECOND + TOLERANCE;
+        later && wanted.saturating_sub(present) <= TOLERANCE
+    };
     present.iter().zip(wanted).all(|(present, wanted)| {
-        present.classes == wanted.classes && present.until.abs_diff(wanted.until) <= TOLERANCE
+        present.classes == wanted.classes && near(present.until, wanted.until)
     })
 }
 
@@ -155,6 +161,8 @@ mod tests {
         let of = |until| compile(&mut vec![hold(3, until)], 0).expect("held").slots;
         assert!(alike(&of(5_000_000_000), &of(5_000_000_900)));
         assert!(!alike(&of(5_000_000_000), &of(5_100_000_000)));
+        assert!(alike(&of(6_000_000_000), &of(5_000_000_900)), "in whole seconds");
+        assert!(!alike(&of(6_100_000_000), &of(5_000_000_900)));
         assert!(!alike(
             &of(5_000_000_000),
             &compile(&mut vec![hold(4, 5_000_000_000)], 0).expect("held").slots

@@ -1,0 +1,79 @@
+//! What holds the bans of one family.
+
+use std::io;
+
+use guard_common::layout::Ban;
+
+use super::map::{Cursor, Map};
+use crate::enforce::Moment;
+
+/// Address → ban.
+pub(super) trait Store<K> {
+    /// Where a walk stands.
+    type At: Default;
+
+    /// How many bans it holds at most.
+    fn limit(&self) -> usize;
+
+    /// The ban of an address.
+    fn look_up(&self, key: &K) -> io::Result<Option<Ban>>;
+
+    /// Whether it counts what the ban of an address drops.
+    fn is_counted(&self, key: &K) -> bool;
+
+    /// Reads on from `at` into the vectors, which are overwritten. `false`: that was the
+    /// last. Who sets or removes only what was read meanwhile misses nothing; he may see
+    /// again what he has set.
+    fn walk(&self, at: &mut Self::At, keys: &mut Vec<K>, bans: &mut Vec<Ban>) -> io::Result<bool>;
+
+    /// Makes itself as large as its bans and so many more need. What a walk has read says
+    /// nothing any more after that.
+    fn fit(&mut self, more: usize, now: Moment);
+
+    /// Removes addresses that have bans.
+    fn remove(&mut self, keys: &[K]) -> io::Result<()>;
+
+    /// Sets the bans of addresses, `new` of which have none. On an error, the place of
+    /// the one that could not be set comes with it; `E2BIG` says that it is full.
+    fn set(&mut self, keys: &[K], bans: &[Ban], new: usize) -> Result<(), (usize, io::Error)>;
+}
+
+impl Store<[u8; 16]> for Map<[u8; 16], Ban> {
+    type At = Cursor;
+
+    fn limit(&self) -> usize {
+        self.info().max_entries as usize
+    }
+
+    fn look_up(&self, key: &[u8; 16]) -> io::Result<Option<Ban>> {
+        Self::look_up(self, key)
+    }
+
+    fn is_counted(&self, _key: &[u8; 16]) -> bool {
+        true
+    }
+
+    fn walk(
+        &self,
+        at: &mut Cursor,
+        keys: &mut Vec<[u8; 16]>,
+        bans: &mut Vec<Ban>,
+    ) -> io::Result<bool> {
+        Self::walk(self, at, keys, bans)
+    }
+
+    fn fit(&mut self, _more: usize, _now: Moment) {}
+
+    fn remove(&mut self, keys: &[[u8; 16]]) -> io::Result<()> {
+        self.delete_batch(keys)
+    }
+
+    fn set(
+        &mut self,
+        keys: &[[u8; 16]],
+        bans: &[Ban],
+        _new: usize,
+    ) -> Result<(), (usize, io::Error)> {
+        self.update_batch(keys, bans)
+    }
+}

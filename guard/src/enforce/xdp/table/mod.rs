@@ -1,0 +1,340 @@
+//! IPv4 bans of single addresses: the hash map, and beside it a table when they are many.
+//!
+//! Few bans are in the hash map, which counts for each what it dropped. More than
+//! `exact` go to the table (`guard_common::table`), which costs a packet one line of
+//! memory and a ban 16 to 32 bytes; there, drops are counted for all together. The hash
+//! map keeps what a word cannot say. Input and output: as of a [`Store`] of bans.
+//!
+//! A table has three to four bans a bucket when it is full, and is then built anew with
+//! more room beside the old one; likewise with less room when most have gone, and when its
+//! epoch lies so far back that ends no longer fit.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use guard_common::layout::{Ban, FOREVER, Slot};
+use guard_common::names::{BANS_V4, TABLE_V4};
+use guard_common::table::{Bans, Elsewhere, Entry, Found, Header, MAX_SECONDS, Place, Table};
+
+use super::map::{Cursor, Map};
+use super::store::Store;
+use super::syscall;
+use crate::enforce::Moment;
+
+mod lines;
+
+use lines::Lines;
+
+/// Whether this processor keeps loads and stores in order; the protocol was not tried on
+/// others.
+const SUPPORTED: bool = cfg!(target_arch = "x86_64");
+
+/// Name of the pin of the table in place, and of one that is to take its place.
+const PINS: [&str; 2] = ["TABLE_LINES", "TABLE_LINES_NEW"];
+
+/// Bans a bucket has at most, on average, before there are more buckets.
+const FULL: usize = 4;
+/// Buckets for so many bans: as many as leave room to grow.
+const fn buckets(bans: usize) -> usize {
+    bans * 2 / 5 + 64
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The IPv4 bans.
+#[derive(Debug)]
+pub(super) struct BansV4 {
+    bans: Bans<Lines, Elements, InPlace>,
+    limit: usize,
+    /// More than so many go to a table.
+    exact: usize,
+    count: usize,
+}
+
+/// What went wrong, and at which address of those that were to be set.
+#[derive(Debug)]
+struct Failure {
+    at: Option<u32>,
+    cause: io::Error,
+}
+
+impl From<io::Error> for Failure {
+    fn from(cause: io::Error) -> Self {
+        Self { at: None, cause }
+    }
+}
+
+/// The hash map.
+#[derive(Debug)]
+struct Elements(Map<[u8; 4], Ban>);
+
+/// Where the programs find the table, and the agent after a restart.
+#[derive(Debug)]
+struct InPlace {
+    outer: Map<u32, u32>,
+    directory: PathBuf,
+}
+
+impl BansV4 {
+    /// The bans in a hash map and in the table that `outer` names.
+    pub(super) fn open(
+        map: Map<[u8; 4], Ban>,
+        outer: OwnedFd,
+        directory: &Path,
+        exact: usize,
+    ) -> io::Result<Self> {
+        let place = InPlace { outer: Map::new(outer)?, directory: directory.to_owned() };
+        let table = place.table()?;
+        let limit = map.info().max_entries as usize;
+        let bans =
+            Bans::adopt(table, Elements(map), place).map_err(|failure: Failure| failure.cause)?;
+        let inside = bans.table().map_or(0, |table| table.entries().count());
+        let count = inside + bans.elsewhere().each().map_err(|failure| failure.cause)?.len();
+        Ok(Self { bans, limit, exact, count })
+    }
+
+    /// Says that the pins are now in another directory.
+    pub(super) fn moved(&mut self, directory: &Path) {
+        self.bans.place_mut().directory = directory.to_owned();
+    }
+
+    /// What is to stay pinned, with its names.
+    pub(super) fn pins(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
+        let outer = self.bans.place().outer.descriptor();
+        let mut pins = vec![(BANS_V4, self.bans.elsewhere().0.descriptor()), (TABLE_V4, outer)];
+        pins.extend(self.bans.table().map(|table| (PINS[0], table.memory().fd())));
+        pins
+    }
+
+    /// Puts the table back in its place if the programs look for it in vain; whether they
+    /// did.
+    pub(super) fn keep_in_place(&self) -> io::Result<bool> {
+        let place = self.bans.place();
+        let found = place.outer.look_up(&0)?;
+        let Some(table) = self.bans.table() else { return Ok(false) };
+        let lines = table.memory().fd();
+        if found == Some(syscall::map_info(lines)?.id) {
+            return Ok(false);
+        }
+        place.outer.update(&0, &syscall::number(lines))?;
+        Ok(true)
+    }
+
+    /// Builds a table for so many bans, or goes without.
+    fn rebuild(&mut self, bans: usize, now: Moment) -> Result<(), Failure> {
+        if bans <= self.exact {
+            return self.bans.rebuild(None);
+        }
+        let buckets = u32::try_from(buckets(bans)).map_err(io::Error::other)?;
+        let epoch = (now.boot_nanos / SECOND).saturating_sub(1);
+        let header = Header { buckets, seed: lines::seed()?, epoch };
+        self.bans.rebuild(Some((Lines::create(buckets + 1)?, header)))
+    }
+
+    fn is_too_small(&self, bans: usize, now: Moment) -> bool {
+        let Some(table) = self.bans.table() else { return SUPPORTED && bans > self.exact };
+        let age = (now.boot_nanos / SECOND).saturating_sub(table.header().epoch);
+        bans > table.header().buckets as usize * FULL || age > u64::from(MAX_SECONDS) / 2
+    }
+
+    fn is_too_large(&self) -> bool {
+        let Some(table) = self.bans.table() else { return false };
+        // Far from where it would have to grow again.
+        self.count < self.exact / 2 || buckets(self.count) * 4 < table.header().buckets as usize
+    }
+}
+
+fn number(key: &[u8; 4]) -> u32 {
+    u32::from_ne_bytes(*key)
+}
+
+/// Where a walk stands: the next line, then the hash map.
+#[derive(Debug, Default)]
+pub(super) struct At {
+    line: u32,
+    elements: Cursor,
+}
+
+impl Store<[u8; 4]> for BansV4 {
+    type At = At;
+
+    fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn look_up(&self, key: &[u8; 4]) -> io::Result<Option<Ban>> {
+        self.bans.look_up(number(key)).map_err(|failure| failure.cause)
+    }
+
+    fn is_counted(&self, key: &[u8; 4]) -> bool {
+        let table = self.bans.table();
+        !table.is_some_and(|table| matches!(table.find(number(key)), Found::Here(_)))
+    }
+
+    fn walk(
+        &self,
+        at: &mut At,
+        keys: &mut Vec<[u8; 4]>,
+        values: &mut Vec<Ban>,
+    ) -> io::Result<bool> {
+        const LINES: u32 = 512;
+        if let Some(table) = self.bans.table().filter(|table| at.line < table.header().buckets) {
+            let epoch = table.header().epoch;
+            keys.clear();
+            values.clear();
+            for (address, entry) in table.entries_of(at.line + 1..=at.line + LINES) {
+                keys.push(address.to_ne_bytes());
+                values.push(Elements::ban(entry, epoch));
+            }
+            at.line += LINES;
+            return Ok(true);
+        }
+        self.bans.elsewhere().0.walk(&mut at.elements, keys, values)
+    }
+
+    fn fit(&mut self, more: usize, now: Moment) {
+        let all = self.count.saturating_add(more).min(self.limit);
+        if self.is_too_small(all, now) || (more == 0 && self.is_too_large()) {
+            // What finds no room in the table that there is goes to the hash map.
+            if let Err(Failure { cause, .. }) = self.rebuild(all, now) {
+                tracing::warn!("the table of IPv4 bans keeps its size, for {all} bans: {cause}");
+            }
+        }
+    }
+
+    fn remove(&mut self, keys: &[[u8; 4]]) -> io::Result<()> {
+        let addresses: Vec<u32> = keys.iter().map(number).collect();
+        self.bans.remove(&addresses).map_err(|failure| failure.cause)?;
+        self.count -= keys.len().min(self.count);
+        Ok(())
+    }
+
+    fn set(
+        &mut self,
+        keys: &[[u8; 4]],
+        bans: &[Ban],
+        new: usize,
+    ) -> Result<(), (usize, io::Error)> {
+        let free = self.limit.saturating_sub(self.count);
+        let room = keys.len() - new.saturating_sub(free);
+        let list: Vec<(u32, Ban)> =
+            keys.iter().map(number).zip(bans.iter().copied()).take(room).collect();
+        self.bans.set(&list).map_err(|failure| {
+            let place = list.iter().position(|(address, _)| Some(*address) == failure.at);
+            (place.unwrap_or(0), failure.cause)
+        })?;
+        self.count += new.min(free);
+        if room < keys.len() {
+            return Err((room, io::Error::from_raw_os_error(libc::E2BIG)));
+        }
+        Ok(())
+    }
+}
+
+impl Elsewhere for Elements {
+    type Ban = Ban;
+    type Error = Failure;
+
+    fn entry(ban: &Ban, epoch: u64) -> Option<Entry> {
+        let [slot, rest @ ..] = ban.slots;
+        let alone = rest.iter().all(|slot| slot.classes == 0) && slot.classes.is_power_of_two();
+        if !alone {
+            return None;
+        }
+        let class = u8::try_from(slot.classes.trailing_zeros()).ok()?;
+        if slot.until == FOREVER {
+            return Entry::forever(class);
+        }
+        Entry::new(class, slot.until.div_ceil(SECOND).checked_sub(epoch)?)
+    }
+
+    fn ban(entry: Entry, epoch: u64) -> Ban {
+        let mut ban = Ban::default();
+        ban.slots[0] = Slot { classes: 1 << entry.class(), until: entry.until(epoch) };
+        ban
+    }
+
+    fn look_up(&self, address: u32) -> Result<Option<Ban>, Failure> {
+        Ok(self.0.look_up(&address.to_ne_bytes())?)
+    }
+
+    fn set(&mut self, bans: &[(u32, Ban)]) -> Result<(), Failure> {
+        let keys: Vec<[u8; 4]> = bans.iter().map(|(address, _)| address.to_ne_bytes()).collect();
+        let values: Vec<Ban> = bans.iter().map(|(_, ban)| *ban).collect();
+        self.0.update_batch(&keys, &values).map_err(|(done, cause)| Failure {
+            at: bans.get(done).map(|(address, _)| *address),
+            cause,
+        })
+    }
+
+    fn remove(&mut self, addresses: &[u32]) -> Result<(), Failure> {
+        let keys: Vec<[u8; 4]> = addresses.iter().map(|address| address.to_ne_bytes()).collect();
+        Ok(self.0.delete_batch(&keys)?)
+    }
+
+    fn each(&self) -> Result<Vec<(u32, Ban)>, Failure> {
+        let mut each = Vec::new();
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let mut cursor = Cursor::default();
+        let mut more = true;
+        while more {
+            more = self.0.walk(&mut cursor, &mut keys, &mut values)?;
+            each.extend(keys.iter().map(number).zip(values.iter().copied()));
+        }
+        Ok(each)
+    }
+}
+
+impl InPlace {
+    /// The table that the programs use; pins of others are removed.
+    fn table(&self) -> io::Result<Option<Table<Lines>>> {
+        // For userspace, the value is the map's id.
+        let id = self.outer.look_up(&0)?;
+        let mut found = None;
+        for name in PINS {
+            let path = self.directory.join(name);
+            let Ok(fd) = syscall::open_pin(&path) else { continue };
+            if found.is_none() && Some(syscall::map_info(fd.as_fd())?.id) == id {
+                if name == PINS[1] {
+                    // Killed before it got its name.
+                    std::fs::rename(&path, self.directory.join(PINS[0]))?;
+                }
+                found = Table::open(Lines::open(fd)?);
+            } else {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        if id.is_some() && found.is_none() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the table that the programs use is not pinned, or of another version",
+            ));
+        }
+        Ok(found)
+    }
+}
+
+impl Place<Lines> for InPlace {
+    type Error = Failure;
+
+    fn set(&mut self, table: Option<&Lines>) -> Result<(), Failure> {
+        let [pin, new] = PINS.map(|name| self.directory.join(name));
+        let Some(table) = table else {
+            self.outer.delete(&0)?;
+            drop(std::fs::remove_file(pin));
+            return Ok(());
+        };
+        drop(std::fs::remove_file(&new));
+        syscall::pin(table.fd(), &new)?;
+        self.wait(table)?;
+        Ok(std::fs::rename(&new, &pin)?)
+    }
+
+    /// The kernel lets no update of a map of maps return before all programs that may have
+    /// seen the old value have ended (`maybe_wait_bpf_programs`), also when old and new
+    /// are the same.
+    fn wait(&mut self, table: &Lines) -> Result<(), Failure> {
+        Ok(self.outer.update(&0, &syscall::number(table.fd()))?)
+    }
+}
