@@ -120,11 +120,8 @@ fn main() -> Result<()> {
     let log =
         std::fs::read(&options.log).with_context(|| format!("read {}", options.log.display()))?;
     let log = String::from_utf8_lossy(&log);
-    let entries: Vec<Entry> = log
-        .lines()
-        .enumerate()
-        .map(|(number, line)| entry(number, line, &options))
-        .collect();
+    let entries: Vec<Entry> =
+        log.lines().enumerate().map(|(number, line)| entry(number, line, &options)).collect();
     let filters: Vec<&Filter> = jails.iter().map(|jail| &jail.filter).collect();
     let prefilter = Prefilter::new(&filters);
     // As the engine does.

@@ -80,6 +80,8 @@ pub(super) struct Cache {
     calm: usize,
     /// Leaps that were not known.
     unknown_leaps: u32,
+    /// Leaps that took another's place.
+    relearned: u32,
     states: Vec<State>,
     /// Steps, a match's with the number of its expression.
     steps: Vec<(Step, u16)>,
@@ -117,6 +119,7 @@ impl Cache {
             leaps: Vec::new(),
             calm: program.end_class() + 1 + LEAP_WORDS,
             unknown_leaps: 0,
+            relearned: 0,
             states: Vec::new(),
             steps: Vec::new(),
             writes: Vec::new(),
@@ -302,6 +305,7 @@ impl Cache {
         self.table.clear();
         self.steps_at.clear();
         self.leaps.clear();
+        self.relearned = 0;
         self.states.clear();
         self.steps.clear();
         // What is plain has no steps, and no match.

@@ -8,8 +8,11 @@
 //! stands for eight steps. In a state that every printable character leaves as it is,
 //! whole stretches of them are passed over at once.
 
+use super::super::closure::Step;
 use super::super::program::Program;
-use super::{Cache, DEAD, FLAGS, Found, GIVE_UP, MARK, NO_PATTERN, PATH, STEPPED, Stop, UNKNOWN};
+use super::{
+    Cache, DEAD, FLAGS, Found, GIVE_UP, MARK, NO_PATTERN, NO_STEP, PATH, STEPPED, Stop, UNKNOWN,
+};
 
 /// Bytes that are passed over at once.
 const LEAP: usize = 8;
@@ -30,6 +33,8 @@ const LEAP_STEPS: usize = 1 << 16;
 
 /// Of so many leaps that are not known one takes the place of another.
 const RELEARN: u32 = 16;
+/// And so many in all, for what the other one took up is not used again.
+const MOST_RELEARNED: u32 = 1_024;
 
 impl Cache {
     /// Where the first expression from `from` on matches.
@@ -52,7 +57,21 @@ impl Cache {
             }
             let (begin, path) = (state, self.path.len());
             let mut can_leap = true;
-            for _ in 0..LEAP {
+            let last = at + LEAP;
+            while at < last {
+                // Most steps need no closer look.
+                for byte in &text[at.min(text.len())..last.min(text.len())] {
+                    let class = usize::from(program.classes[usize::from(*byte)]);
+                    let next = self.table[state as usize + class];
+                    if next >= STEPPED || next == state {
+                        break;
+                    }
+                    state = next;
+                    at += 1;
+                }
+                if at == last {
+                    break;
+                }
                 let class = match text.get(at) {
                     Some(byte) => usize::from(program.classes[usize::from(*byte)]),
                     None => program.end_class(),
@@ -136,17 +155,48 @@ impl Cache {
         let known = self.table[place + 2] != UNKNOWN;
         let steps = &self.path[path..];
         if (known && !self.unknown_leaps.is_multiple_of(RELEARN))
+            || (known && self.relearned >= MOST_RELEARNED)
             || self.leaps.len() + steps.len() > LEAP_STEPS
             || self.path.len() >= PATH
         {
             return;
         }
         let begin = self.leaps.len();
+        let composed = self.compose(next, path);
+        let steps = composed.as_ref().map_or(&self.path[path..], |one| one.as_slice());
         let after = |place: u32| u8::try_from(place as usize - at).unwrap_or(u8::MAX);
         self.leaps.extend(steps.iter().map(|&(place, steps)| (after(place), steps)));
+        self.relearned += u32::from(known);
         let Ok(chain) = u32::try_from(begin << 4 | steps.len()) else { return };
         let [first, second] = halves(bytes);
         self.table[place..place + LEAP_WORDS].copy_from_slice(&[first, second, next, chain]);
+    }
+
+    /// The steps that the path has from a number on, up to a state, as one; nothing if one
+    /// of them writes, for then its place counts.
+    fn compose(&mut self, state: u32, path: usize) -> Option<Vec<(u32, u32)>> {
+        let &(at, _) = self.path.get(path)?;
+        let threads = self.states[state as usize / self.width].threads.len();
+        let mut composed = vec![NO_STEP];
+        for place in 0..threads {
+            let mut thread = place;
+            for &(_, steps) in self.path[path..].iter().rev() {
+                let step = self.steps[steps as usize + 1 + thread].0;
+                if step.writes != 0 {
+                    return None;
+                }
+                thread = usize::from(step.parent);
+            }
+            let parent = u16::try_from(thread).ok()?;
+            composed.push((Step { parent, writes: 0, first_write: 0 }, NO_PATTERN));
+        }
+        let plain = (0..).zip(&composed[1..]).all(|(place, (step, _))| step.parent == place);
+        if plain {
+            return Some(Vec::new());
+        }
+        let steps = u32::try_from(self.steps.len()).ok()?;
+        self.steps.append(&mut composed);
+        Some(vec![(at, steps)])
     }
 
     /// How many of the next bytes leave a state as it is. That depends only on the bytes.
