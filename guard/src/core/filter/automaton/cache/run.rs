@@ -154,8 +154,9 @@ impl Cache {
         let place = state as usize + program.end_class() + 1;
         let known = self.table[place + 2] != UNKNOWN;
         let steps = &self.path[path..];
-        if (known && !self.unknown_leaps.is_multiple_of(RELEARN))
-            || (known && self.relearned >= MOST_RELEARNED)
+        let may_relearn =
+            self.unknown_leaps.is_multiple_of(RELEARN) && self.relearned < MOST_RELEARNED;
+        if (known && !may_relearn)
             || self.leaps.len() + steps.len() > LEAP_STEPS
             || self.path.len() >= PATH
         {
