@@ -1,8 +1,10 @@
 //! Runs filters over a log file and says what that cost:
-//! `matching LOG [--filters DIRECTORY] [--repeat N] FILTER…`
+//! `matching LOG [--filters DIRECTORY] [--repeat N] [--dated] FILTER…`
 //!
 //! Each line goes the way that a source's entry goes: into an [`Entry`], past the
-//! prefilter of all filters together, and into those that can match. Output, one line:
+//! prefilter of all filters together, and into those that can match. The date is cut off
+//! before, as the journal does, or, with `--dated`, read by each filter, as from a file.
+//! Output, one line:
 //! lines, lines in which a filter found a failure, nanoseconds. The file is read, and
 //! the filters are compiled, before the clock starts; of `--repeat` runs the best
 //! counts.
@@ -17,12 +19,14 @@ use guard::core::entry::{Daemon, Dating, Entry};
 use guard::core::filter::{Candidates, Filter, Memory, Prefilter};
 use guard::core::jail::{Jail, JailId};
 use guard::core::time::Timestamp;
+use guard::tool::line;
 
 struct Options {
     log: PathBuf,
     filters: Option<PathBuf>,
     repeat: usize,
     one_by_one: bool,
+    dated: bool,
     unknown: bool,
     names: Vec<String>,
 }
@@ -35,6 +39,7 @@ fn options() -> Result<Options> {
         filters: None,
         repeat: 1,
         one_by_one: false,
+        dated: false,
         unknown: false,
         names: Vec::new(),
     };
@@ -43,6 +48,7 @@ fn options() -> Result<Options> {
             "--filters" => options.filters = Some(arguments.next().context("a directory")?.into()),
             "--repeat" => options.repeat = arguments.next().context("a number")?.parse()?,
             "--one-by-one" => options.one_by_one = true,
+            "--dated" => options.dated = true,
             "--unknown-daemon" => options.unknown = true,
             _ => options.names.push(argument),
         }
@@ -78,19 +84,29 @@ fn started(options: &Options) -> Result<Vec<Jail>> {
 const DATE: usize = 16;
 
 /// A line without its date.
-fn entry(number: usize, line: &str, unknown: bool) -> Entry {
+fn undated(time: Timestamp, line: &str) -> Entry {
     let line = line.get(DATE..).unwrap_or(line);
     let message_start = line.find(": ").map_or(0, |at| at + 2);
     let is_sshd = line[..message_start].contains(" sshd[");
     Entry {
-        // 1,000 lines a second.
-        time: Timestamp::from_micros(i64::try_from(number).unwrap_or(0) * 1_000),
+        time,
         dating: Dating::Known,
         line: line.to_owned(),
         message_start,
-        daemon: (is_sshd && !unknown).then_some(Daemon::Sshd),
+        daemon: is_sshd.then_some(Daemon::Sshd),
         jails: vec![JailId(0)],
     }
+}
+
+fn entry(number: usize, line: &str, options: &Options) -> Entry {
+    // 1,000 lines a second.
+    let time = Timestamp::from_micros(i64::try_from(number).unwrap_or(0) * 1_000);
+    let mut entry =
+        if options.dated { line::entry(line, Dating::InLine, time) } else { undated(time, line) };
+    if options.unknown {
+        entry.daemon = None;
+    }
+    entry
 }
 
 fn main() -> Result<()> {
@@ -104,11 +120,8 @@ fn main() -> Result<()> {
     let log =
         std::fs::read(&options.log).with_context(|| format!("read {}", options.log.display()))?;
     let log = String::from_utf8_lossy(&log);
-    let entries: Vec<Entry> = log
-        .lines()
-        .enumerate()
-        .map(|(number, line)| entry(number, line, options.unknown))
-        .collect();
+    let entries: Vec<Entry> =
+        log.lines().enumerate().map(|(number, line)| entry(number, line, &options)).collect();
     let filters: Vec<&Filter> = jails.iter().map(|jail| &jail.filter).collect();
     let prefilter = Prefilter::new(&filters);
     // As the engine does.

@@ -1,12 +1,13 @@
 //! Every filter of Debian's Fail2Ban, over every line of its sample corpus: the
-//! automata find what trying one expression after the other finds.
+//! automata find what trying one expression after the other finds, and the prefilter
+//! keeps no filter from finding anything.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use guard::config::{Settings, jails};
 use guard::core::entry::{Daemon, Dating, Entry};
-use guard::core::filter::{Finding, Memory};
+use guard::core::filter::{Candidates, Filter, Finding, Memory, Prefilter};
 use guard::core::jail::{Jail, JailId};
 use guard::core::time::Timestamp;
 use guard_tests::fail2ban::Package;
@@ -65,6 +66,42 @@ fn every_line(package: &Package) -> Vec<String> {
     lines
 }
 
+fn entry(line: &str, dating: Dating, daemon: Option<Daemon>) -> Entry {
+    Entry {
+        time: Timestamp::from_seconds(1),
+        dating,
+        line: line.to_owned(),
+        message_start: line.find("]: ").map_or(0, |at| at + 3),
+        daemon,
+        jails: vec![JailId(0)],
+    }
+}
+
+#[test]
+fn the_prefilter_keeps_no_filter_from_what_it_would_find() {
+    let package = Package::fetch().expect("Debian's fail2ban");
+    let jails = every_filter(&package);
+    let filters: Vec<&Filter> = jails.iter().map(|jail| &jail.filter).collect();
+    let prefilter = Prefilter::new(&filters);
+    let mut candidates = Candidates::default();
+    let (mut found, mut spared) = (0, 0);
+    for dating in [Dating::Known, Dating::InLine] {
+        let mut memories: Vec<Memory> = jails.iter().map(|_| Memory::new(1_000)).collect();
+        for line in every_line(&package) {
+            let entry = entry(&line, dating, None);
+            prefilter.candidates(&line, dating, &mut candidates);
+            for (number, (jail, memory)) in jails.iter().zip(&mut memories).enumerate() {
+                let matched = jail.filter.find(&entry, memory).expression.is_some();
+                let is_candidate = candidates.contains(number);
+                assert!(is_candidate || !matched, "{}: {line:?}, {dating:?}", jail.name);
+                found += usize::from(matched);
+                spared += usize::from(!is_candidate);
+            }
+        }
+    }
+    assert!(found > 2_000 && spared > 100 * found, "{found} found, {spared} spared");
+}
+
 #[test]
 fn the_automata_find_what_each_expression_finds() {
     let package = Package::fetch().expect("Debian's fail2ban");
@@ -80,14 +117,7 @@ fn the_automata_find_what_each_expression_finds() {
             if daemon.is_some() && !line.contains("sshd") {
                 continue;
             }
-            let entry = Entry {
-                time: Timestamp::from_seconds(1),
-                dating: Dating::Known,
-                line: line.clone(),
-                message_start: line.find("]: ").map_or(0, |at| at + 3),
-                daemon,
-                jails: vec![JailId(0)],
-            };
+            let entry = entry(line, Dating::Known, daemon);
             let found = fast.find(&entry, &mut fast_memory);
             let expected = slow.find(&entry, &mut slow_memory);
             matches += usize::from(found.expression.is_some());

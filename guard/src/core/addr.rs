@@ -115,6 +115,9 @@ impl FromStr for Prefix {
     type Err = ParsePrefixError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(address) = ipv4(text) {
+            return Ok(address.into());
+        }
         let refused = || ParsePrefixError(text.to_owned());
         match text.split_once('/') {
             None => text.parse::<IpAddr>().map(Self::host).map_err(|_| refused()),
@@ -128,6 +131,36 @@ impl FromStr for Prefix {
             }
         }
     }
+}
+
+/// An IPv4 address, if the text is one as the standard library reads it, and sooner.
+pub(in crate::core) fn ipv4(text: &str) -> Option<Ipv4Addr> {
+    let text = text.as_bytes();
+    let mut octets = [0; 4];
+    let mut at = 0;
+    for (number, octet) in octets.iter_mut().enumerate() {
+        if number > 0 {
+            if text.get(at) != Some(&b'.') {
+                return None;
+            }
+            at += 1;
+        }
+        let first = at;
+        let mut value = 0u16;
+        while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0'))
+            && digit < 10
+            && at < first + 3
+        {
+            value = value * 10 + u16::from(digit);
+            at += 1;
+        }
+        // No leading zero: elsewhere that means octal.
+        if at == first || (at > first + 1 && text[first] == b'0') {
+            return None;
+        }
+        *octet = u8::try_from(value).ok()?;
+    }
+    (at == text.len()).then(|| octets.into())
 }
 
 impl serde::Serialize for Prefix {
@@ -145,7 +178,18 @@ impl<'de> serde::Deserialize<'de> for Prefix {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn ipv4_is_read_as_the_standard_library_reads_it(
+            text in r"([0-9]{0,4}[.]?){3,5}|[ +:]?(0|1?[0-9]{1,2}|2[0-5]{2}){1}([.](0|[0-9]{1,3})){3}[ .]?",
+        ) {
+            prop_assert_eq!(ipv4(&text), text.parse().ok());
+        }
+    }
 
     fn prefix(text: &str) -> Prefix {
         text.parse().expect("a prefix")

@@ -6,8 +6,9 @@
 //! time is what they say they took, SSHGuard and ripgrep read so many lines that theirs
 //! does not matter.
 //!
-//! Ours is the path of an entry, prefilter, filters and their memory, without the cut
-//! of the date, which Fail2Ban's figure holds.
+//! Ours is the path of an entry: prefilter, filters and their memory. The journal knows
+//! its entries' times; in the rows of a file each filter reads the date of each line
+//! that it looks at and cuts it out, as Fail2Ban does.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -68,12 +69,15 @@ pub(crate) fn measure(count: usize, peer_count: usize, seed: u64) -> Result<()> 
         fs::write(&short, &start)?;
         let (all, some) = (text.lines().count(), start.lines().count());
         let names = if kind == Kind::Mixed { stock(&filters)? } else { vec!["sshd".to_owned()] };
-        let stock = || ours(&example, &log, Some(&filters), &names);
-        let own = || ours(&example, &log, None, &names);
+        let ours = |filters: Option<&PathBuf>, dated| ours(&example, &log, filters, dated, &names);
         let peer = || names.iter().map(|name| fail2ban(&package, &short, name)).sum();
-        let mut peers = vec![Peer::new("guard, stock filters", all, stock)];
+        let mut peers = vec![
+            Peer::new("guard, journal", all, || ours(Some(&filters), false)),
+            Peer::new("guard, file", all, || ours(Some(&filters), true)),
+        ];
         if kind != Kind::Mixed {
-            peers.push(Peer::new("guard, own filter", all, own));
+            peers.push(Peer::new("guard's filter, journal", all, || ours(None, false)));
+            peers.push(Peer::new("guard's filter, file", all, || ours(None, true)));
         }
         peers.push(Peer::new("fail2ban-regex", some, peer));
         if kind != Kind::Mixed {
@@ -103,12 +107,14 @@ pub(crate) fn measure(count: usize, peer_count: usize, seed: u64) -> Result<()> 
 
 fn report(what: &str, filters: usize, peers: &[Peer<'_>]) {
     println!("\n{what} ({filters} filters)");
-    println!("{:<24}{:>12}{:>12}{:>12}{:>10}", "lines/s", "median", "lowest", "highest", "ours is");
-    let ours = peers.first().map_or(0.0, |peer| peer.rates()[0]);
+    let columns = ["median", "lowest", "highest", "journal is", "file is"];
+    println!("{:<24}{}", "lines/s", columns.map(|column| format!("{column:>12}")).concat());
+    let ours = |number: usize| peers.get(number).map_or(0.0, |peer| peer.rates()[0]);
+    let (journal, file) = (ours(0), ours(1));
     for peer in peers {
         let [median, low, high] = peer.rates();
-        let name = peer.name;
-        println!("{name:<24}{median:>12.0}{low:>12.0}{high:>12.0}{:>9.1}x", ours / median);
+        let rates = format!("{median:>12.0}{low:>12.0}{high:>12.0}");
+        println!("{:<24}{rates}{:>11.1}x{:>11.1}x", peer.name, journal / median, file / median);
     }
 }
 
@@ -137,9 +143,15 @@ fn on_one_core(program: &Command) -> Command {
     command
 }
 
-fn ours(example: &Path, log: &Path, filters: Option<&PathBuf>, names: &[String]) -> Result<f64> {
+fn ours(
+    example: &Path,
+    log: &Path,
+    filters: Option<&PathBuf>,
+    dated: bool,
+    names: &[String],
+) -> Result<f64> {
     let mut command = Command::new(example);
-    command.arg(log);
+    command.arg(log).args(dated.then_some("--dated"));
     if let Some(filters) = filters {
         command.arg("--filters").arg(filters);
     }

@@ -24,7 +24,7 @@ use regex::Regex;
 use super::Subject;
 use super::automaton::{Automaton, Outcome, Pattern, Relaxed, relax};
 use super::expression::Span;
-use crate::core::addr::Prefix;
+use crate::core::addr::{Prefix, ipv4};
 use crate::core::entry::Daemon;
 
 mod pvedaemon;
@@ -328,7 +328,7 @@ fn is_plain(byte: u8) -> bool {
 
 fn is_address(text: &str) -> bool {
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    inner.parse::<IpAddr>().is_ok()
+    ipv4(inner).is_some() || inner.parse::<IpAddr>().is_ok()
 }
 
 /// Whether a message holds the text of exactly one address, however often.

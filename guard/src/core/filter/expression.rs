@@ -100,22 +100,20 @@ pub(super) struct Captured {
 
 impl Captured {
     /// The same in a text that has `offset` bytes more before this one.
-    pub(super) fn moved_by(mut self, offset: usize) -> Self {
+    pub(super) fn move_by(&mut self, offset: usize) {
         for span in self.spans().into_iter().flatten() {
             span.start += offset;
             span.end += offset;
         }
-        self
     }
 
-    /// What is missing here, from `other`.
-    pub(super) fn or(mut self, mut other: Self) -> Self {
+    /// Takes what is missing here from `other`, which stays as it is.
+    pub(super) fn fill_in(&mut self, other: &mut Self) {
         for (span, other) in self.spans().into_iter().zip(other.spans()) {
             if span.is_none() {
-                *span = other.take();
+                span.clone_from(other);
             }
         }
-        self
     }
 
     fn spans(&mut self) -> [&mut Option<Span>; 10] {

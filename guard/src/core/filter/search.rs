@@ -101,7 +101,7 @@ impl Expressions {
             let (number, first) = self.fail.search(from, &text[start..], given_up)?;
             let place =
                 Place { expression: self.fail.expression(number), number: number + 1, start };
-            let found = search.first_unclaimed(&place, first, text, &outer, finding);
+            let found = search.first_unclaimed(&place, first, text, &mut outer, finding);
             if let Some(found) = found {
                 finding.expression = Some(number + 1);
                 // Of several lines only those count that were matched.
@@ -151,17 +151,18 @@ impl Search<'_> {
         place: &Place<'_>,
         first: Captured,
         text: &mut String,
-        outer: &Captured,
+        outer: &mut Captured,
         finding: &mut Finding,
     ) -> Option<Captured> {
         let start = place.start;
         let mut first = Some(first);
         for round in 0..=ROUNDS + 1 {
-            let found = match first.take() {
+            let mut found = match first.take() {
                 Some(first) => first,
                 None => tried(place.expression.search(&text[start..]), place.number, finding)??,
             };
-            let mut found = found.moved_by(start).or(outer.clone());
+            found.move_by(start);
+            found.fill_in(outer);
             found.content = None;
             found.searched = start..text.len();
             match self.claimed(&found) {

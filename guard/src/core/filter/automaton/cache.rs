@@ -13,6 +13,10 @@
 
 use std::collections::HashMap;
 
+mod run;
+
+use run::{CALM_WORDS, LEAP_WORDS};
+
 use super::closure::{Ahead, Closure, Step, Thread};
 use super::program::{Program, before};
 use super::{Outcome, Spans};
@@ -37,6 +41,9 @@ const THREADS: usize = 4_096;
 
 /// Marks table entries that need a closer look. The rest is the next state.
 const MARK: u32 = 1 << 31;
+/// Marks table entries whose transition has steps.
+const STEPPED: u32 = 1 << 30;
+const FLAGS: u32 = MARK | STEPPED;
 const UNKNOWN: u32 = u32::MAX;
 const GIVE_UP: u32 = u32::MAX - 1;
 
@@ -50,20 +57,6 @@ const NO_STEP: (Step, u16) = (Step { parent: 0, writes: 0, first_write: 0 }, NO_
 /// A transition that leaves every thread in its place and writes nothing.
 const PLAIN: u32 = 0;
 
-/// A transition: the next state, and where in [`Cache::steps`] its steps are. First
-/// there the match's, then one for each thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Transition {
-    next: u32,
-    steps: u32,
-}
-
-impl Transition {
-    const fn to(next: u32) -> Self {
-        Self { next, steps: PLAIN }
-    }
-}
-
 /// A state's threads are `kernels[threads]`.
 #[derive(Debug)]
 struct State {
@@ -74,10 +67,21 @@ struct State {
 /// States and transitions as far as they are known, and working space.
 #[derive(Debug)]
 pub(super) struct Cache {
-    /// Transitions by state and class.
-    table: Vec<Transition>,
+    /// Transitions by state and class; after those of each state what else is known of it.
+    table: Vec<u32>,
+    /// By place in the table: where in [`Cache::steps`] a transition's steps are. First
+    /// there the match's, then one for each thread.
+    steps_at: Vec<u32>,
     /// Transitions of a state.
     width: usize,
+    /// Steps of leaps: after so many bytes, these.
+    leaps: Vec<(u8, u32)>,
+    /// Where in a row it says how often the state led to itself.
+    calm: usize,
+    /// Leaps that were not known.
+    unknown_leaps: u32,
+    /// Leaps that took another's place.
+    relearned: u32,
     states: Vec<State>,
     /// Steps, a match's with the number of its expression.
     steps: Vec<(Step, u16)>,
@@ -110,7 +114,12 @@ impl Cache {
         let mut cache = Self {
             table: Vec::new(),
             // Odd, so that the same class of many states does not fall on few cache lines.
-            width: (program.end_class() + 1) | 1,
+            width: (program.end_class() + 1 + LEAP_WORDS + CALM_WORDS) | 1,
+            steps_at: Vec::new(),
+            leaps: Vec::new(),
+            calm: program.end_class() + 1 + LEAP_WORDS,
+            unknown_leaps: 0,
+            relearned: 0,
             states: Vec::new(),
             steps: Vec::new(),
             writes: Vec::new(),
@@ -169,50 +178,6 @@ impl Cache {
         }
     }
 
-    fn run(&mut self, program: &Program, text: &[u8], from: usize) -> Result<Option<Found>, Stop> {
-        let mut state = self.start(program, from)?;
-        let mut found = None;
-        self.path.clear();
-        let mut at = 0;
-        loop {
-            let class = match text.get(at) {
-                Some(byte) => usize::from(program.classes[usize::from(*byte)]),
-                None => program.end_class(),
-            };
-            let mut transition = self.table[state as usize + class];
-            if transition.next >= MARK {
-                if transition.next == UNKNOWN {
-                    transition = self.compute(program, state, class)?;
-                }
-                if transition.next == GIVE_UP {
-                    return Err(Stop);
-                }
-                let steps = transition.steps as usize;
-                if self.steps[steps].1 != NO_PATTERN {
-                    found = Some(Found { at, steps, path: self.path.len() });
-                }
-                transition.next &= !MARK;
-                if transition.next == DEAD {
-                    return Ok(found);
-                }
-            }
-            if transition.steps != PLAIN && self.path.len() < PATH {
-                // Texts are shorter than 2^30 bytes.
-                self.path.push((u32::try_from(at).map_err(|_| Stop)?, transition.steps));
-            }
-            at += 1;
-            if transition.next != state {
-                state = transition.next;
-                continue;
-            }
-            // While a state leads to itself, nothing depends on the last look.
-            let row = &self.table[state as usize..][..self.width];
-            let stay = Transition::to(state);
-            let stays = |byte: &u8| row[usize::from(program.classes[usize::from(*byte)])] == stay;
-            at += text[at..].iter().position(|byte| !stays(byte)).unwrap_or(text.len() - at);
-        }
-    }
-
     /// Reads the winner's spans off the path, backwards. Returns whether its checks hold.
     fn walk(&self, program: &Program, text: &str, found: Found, spans: &mut [u32]) -> bool {
         let mut walk = super::walk::Walk { program, text, spans, writes: &self.writes };
@@ -266,17 +231,20 @@ impl Cache {
     }
 
     fn add(&mut self, threads: &[Thread], facts: u8) -> Option<u32> {
-        let state = u32::try_from(self.table.len()).ok().filter(|state| *state < MARK - 1024)?;
+        let state = u32::try_from(self.table.len()).ok().filter(|state| *state < STEPPED - 1024)?;
         let start = self.kernels.len();
         self.kernels.extend_from_slice(threads);
         self.states.push(State { threads: start..self.kernels.len(), facts });
-        self.table.resize(self.table.len() + self.width, Transition::to(UNKNOWN));
+        self.table.resize(self.table.len() + self.width, UNKNOWN);
+        self.steps_at.resize(self.table.len(), PLAIN);
+        let calm = state as usize + self.calm;
+        self.table[calm] = 0;
         Some(state)
     }
 
     /// Finds out where a state leads on a class.
     #[cold]
-    fn compute(&mut self, program: &Program, state: u32, class: usize) -> Result<Transition, Stop> {
+    fn compute(&mut self, program: &Program, state: u32, class: usize) -> Result<u32, Stop> {
         self.computed += 1;
         if self.computed > NEW_TRANSITIONS || self.size() > 2 * BYTES {
             self.resting = REST;
@@ -285,18 +253,20 @@ impl Cache {
         let mut closure = std::mem::take(&mut self.closure);
         let transition = self.transition(program, state, class, &mut closure);
         self.closure = closure;
-        let transition = transition.unwrap_or(Transition::to(GIVE_UP));
-        self.table[state as usize + class] = transition;
-        Ok(transition)
+        let (next, steps) = transition.unwrap_or((GIVE_UP, PLAIN));
+        self.table[state as usize + class] = next;
+        self.steps_at[state as usize + class] = steps;
+        Ok(next)
     }
 
+    /// A transition: the next state with its marks, and where its steps begin.
     fn transition(
         &mut self,
         program: &Program,
         from: u32,
         class: usize,
         closure: &mut Closure,
-    ) -> Option<Transition> {
+    ) -> Option<(u32, u32)> {
         let State { threads, facts, .. } = &self.states[from as usize / self.width];
         let byte = program.representatives.get(class).copied();
         let ahead = byte.map_or(Ahead::End, Ahead::Byte);
@@ -318,7 +288,10 @@ impl Cache {
         if next == DEAD || closure.matched.is_some() {
             next |= MARK;
         }
-        Some(Transition { next, steps })
+        if steps != PLAIN {
+            next |= STEPPED;
+        }
+        Some((next, steps))
     }
 
     fn size(&self) -> usize {
@@ -330,6 +303,9 @@ impl Cache {
 
     fn clear(&mut self) {
         self.table.clear();
+        self.steps_at.clear();
+        self.leaps.clear();
+        self.relearned = 0;
         self.states.clear();
         self.steps.clear();
         // What is plain has no steps, and no match.

@@ -211,6 +211,22 @@ fn named(expression: &str) -> String {
     out
 }
 
+/// Texts of which many parts are as long as what is passed over at once.
+fn texts_of_words() -> impl Strategy<Value = Vec<String>> {
+    let word = prop_oneof![
+        Just("Failed for user "),
+        Just("user from 1 "),
+        Just("from 192.0.2.1 port 22"),
+        Just("from "),
+        Just("1"),
+        Just("éééééé"),
+        Just("\n"),
+        Just("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+    ];
+    let text = prop::collection::vec(word, 0..8).prop_map(|words| words.concat());
+    prop::collection::vec(text, 1..12)
+}
+
 fn by_regex(expressions: &[String], text: &str) -> Answer {
     expressions.iter().enumerate().find_map(|(number, expression)| {
         let regex = regex::Regex::new(expression).expect("an expression");
@@ -222,6 +238,24 @@ fn by_regex(expressions: &[String], text: &str) -> Answer {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn it_answers_so_whatever_it_passed_over_before(texts in texts_of_words()) {
+        let expressions = [
+            "^Failed for (?P<a>.*) from (?P<b>[0-9.]+)(?P<c> port [0-9]+)?$",
+            "^Failed for (?P<a>.*?)from (?P<b>.*)$",
+            "user (?P<a>from [0-9]+ )*(?P<b>user|from)",
+            "^(?P<a>(?:Failed |for |user |from )+)(?P<b>.*)a$",
+            r"(?P<a>\S+)é(?P<b>.+)$",
+        ];
+        let owned = expressions.map(str::to_owned);
+        let automaton = automaton(&expressions).expect("an automaton");
+        for text in texts.iter().chain(&texts).chain(&texts) {
+            if let Some(found) = answer(&automaton, &expressions, text) {
+                prop_assert_eq!(found, by_regex(&owned, text), "{:?}", text);
+            }
+        }
+    }
 
     #[test]
     fn it_answers_as_the_regex_crate_does(

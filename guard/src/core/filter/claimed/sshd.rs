@@ -18,12 +18,13 @@ pub(super) fn without_level(message: &str) -> (usize, &str) {
             break;
         }
     }
-    if let Some((step, after)) = rest.split_once(": ")
-        && after.starts_with("Connection from ")
-        && (step == "banner exchange"
-            || step.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
+    let is_step = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_';
+    let end = rest.bytes().position(|b| !is_step(&b) && b != b' ').unwrap_or(rest.len());
+    let (step, after) = rest.split_at(end);
+    if after.starts_with(": Connection from ")
+        && (step == "banner exchange" || step.as_bytes().iter().all(is_step))
     {
-        rest = after;
+        rest = &after[2..];
     }
     (message.len() - rest.len(), rest)
 }
