@@ -21,6 +21,8 @@ use std::sync::{LazyLock, OnceLock};
 
 use regex::Regex;
 
+use smallvec::SmallVec;
+
 use super::Subject;
 use super::automaton::{Automaton, Outcome, Pattern, Relaxed, relax};
 use super::expression::Span;
@@ -30,11 +32,14 @@ use crate::core::entry::Daemon;
 mod pvedaemon;
 mod sshd;
 
+/// As many fields of a client's as a message has, and then some; more take memory.
+const FIELDS: usize = 8;
+
 /// What the client controls in one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Claims {
     /// Spans of the line, in order, never empty.
-    pub spans: Vec<Span>,
+    pub spans: SmallVec<[Span; FIELDS]>,
     /// Whether the message reports a failure, so that somebody should be found in it.
     pub reports_failure: bool,
     /// Whether the client wrote more than plain names.

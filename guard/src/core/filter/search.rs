@@ -14,7 +14,13 @@ use super::{Expressions, Finding, Subject, text_at};
 
 /// Stands for the client's text once that is out of the game: part of no address, no
 /// name and no white space.
-const BLANK: &str = "\u{1}";
+const BLANK: u8 = 1;
+
+/// Many of them.
+const BLANKS: &str = match std::str::from_utf8(&[BLANK; 256]) {
+    Ok(blanks) => blanks,
+    Err(_) => "",
+};
 
 /// How often one expression may find something of the client's before all that is the
 /// client's is blanked.
@@ -213,9 +219,13 @@ impl Search<'_> {
 fn blank(text: &mut String, span: &Span) {
     let end = span.end.min(text.len().saturating_sub(1));
     if span.start < end {
-        let start = text.floor_char_boundary(span.start);
+        let mut start = text.floor_char_boundary(span.start);
         let end = text.ceil_char_boundary(end);
-        text.replace_range(start..end, &BLANK.repeat(end - start));
+        while start < end {
+            let part = text.floor_char_boundary(end.min(start + BLANKS.len()));
+            text.replace_range(start..part, &BLANKS[..part - start]);
+            start = part;
+        }
     }
 }
 
