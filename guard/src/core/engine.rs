@@ -14,6 +14,7 @@ mod orders;
 mod showing;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
@@ -64,7 +65,7 @@ pub struct Seed {
 #[derive(Debug)]
 pub struct Engine {
     cells: Vec<Cell>,
-    prefilter: Prefilter,
+    prefilter: Arc<Prefilter>,
     candidates: Candidates,
     allow: AllowList,
     host: HostAddresses,
@@ -129,7 +130,7 @@ impl Engine {
         now: Timestamp,
     ) -> (Self, Effects) {
         let filters: Vec<&Filter> = jails.iter().map(|jail| &jail.filter).collect();
-        let prefilter = Prefilter::new(&filters);
+        let prefilter = Arc::new(Prefilter::new(&filters));
         let escalates = jails.iter().any(|jail| jail.escalation.is_some());
         let follows = |jail: &Jail| jail.source == LogSource::OwnBans;
         let followers = (0..).zip(&jails).filter(|(_, jail)| follows(jail));
@@ -217,6 +218,11 @@ impl Engine {
     /// The started jails in configuration order.
     pub fn jails(&self) -> impl Iterator<Item = (JailId, &Jail)> {
         (0..).map(JailId).zip(self.cells.iter().map(|cell| &cell.jail))
+    }
+
+    /// What tells which lines can matter to which jail, by [`JailId::index`].
+    pub fn prefilter(&self) -> Arc<Prefilter> {
+        Arc::clone(&self.prefilter)
     }
 
     /// The jail of a name.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::core::engine::Engine;
 use crate::core::entry::{Batch, Dating, Position};
-use crate::core::filter::{Candidates, Filter, Prefilter};
+use crate::core::filter::{Candidates, Prefilter};
 use crate::core::jail::{Jail, JailId, JournalMatch, LogFiles, LogSource};
 use crate::core::time::Timestamp;
 use crate::source::file::Interest;
@@ -105,15 +105,14 @@ impl Plan {
 /// ever needed.
 #[derive(Debug)]
 struct Matters {
-    prefilter: Prefilter,
+    prefilter: Arc<Prefilter>,
     /// Working space; one thread reads all files.
     candidates: Mutex<Candidates>,
 }
 
 impl Matters {
     fn new(engine: &Engine) -> Self {
-        let filters: Vec<&Filter> = engine.jails().map(|(_, jail)| &jail.filter).collect();
-        Self { prefilter: Prefilter::new(&filters), candidates: Mutex::default() }
+        Self { prefilter: engine.prefilter(), candidates: Mutex::default() }
     }
 }
 
