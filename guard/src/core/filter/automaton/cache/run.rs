@@ -59,19 +59,6 @@ impl Cache {
             let mut can_leap = true;
             let last = at + LEAP;
             while at < last {
-                // Most steps need no closer look.
-                for byte in &text[at.min(text.len())..last.min(text.len())] {
-                    let class = usize::from(program.classes[usize::from(*byte)]);
-                    let next = self.table[state as usize + class];
-                    if next >= STEPPED || next == state {
-                        break;
-                    }
-                    state = next;
-                    at += 1;
-                }
-                if at == last {
-                    break;
-                }
                 let class = match text.get(at) {
                     Some(byte) => usize::from(program.classes[usize::from(*byte)]),
                     None => program.end_class(),
