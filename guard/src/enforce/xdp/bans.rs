@@ -24,7 +24,7 @@ use super::table::BansV4;
 use super::value::{Hold, alike, compile, holds};
 use crate::core::addr::Prefix;
 use crate::core::delta::{Delta, Snapshot};
-use crate::core::jail::JailId;
+use crate::core::jail::{JailId, JailName};
 use crate::core::time::Timestamp;
 use crate::enforce::{Dropped, EnforceError, Held, Moment};
 
@@ -277,21 +277,32 @@ fn held_family<K: Source, S: Store<K>>(
             let dropped =
                 map.is_counted(key).then_some(Dropped { packets: ban.packets, bytes: ban.bytes });
             let known = beyond.get(&source);
-            let mut jails: Vec<JailId> = jail_holds(ban, classes, now)
-                .map(|hold| hold.jail)
-                .filter(|jail| {
-                    known.is_none_or(|list| {
-                        list.iter().any(|hold| hold.jail == *jail && hold.until > now.boot_nanos)
-                    })
-                })
-                .collect();
-            jails.sort_unstable();
-            jails.dedup();
-            let names = jails.iter().filter_map(|jail| classes.name(*jail));
-            found.extend(names.map(|jail| Held { jail: jail.clone(), source, dropped }));
+            found.extend(held_by(ban, known, source, dropped, classes, now));
         }
     }
     Ok(())
+}
+
+/// The bans of one source that an entry and what is `known` beside it tell, by jail.
+pub(super) fn held_by(
+    ban: &Ban,
+    known: Option<&Vec<JailHold>>,
+    source: Prefix,
+    dropped: Option<Dropped>,
+    classes: &Classes,
+    now: Moment,
+) -> impl Iterator<Item = Held> {
+    let lasts = |list: &Vec<JailHold>, jail| {
+        list.iter().any(|hold| hold.jail == jail && hold.until > now.boot_nanos)
+    };
+    let mut jails: Vec<JailId> = jail_holds(ban, classes, now)
+        .map(|hold| hold.jail)
+        .filter(|jail| known.is_none_or(|list| lasts(list, *jail)))
+        .collect();
+    jails.sort_unstable();
+    jails.dedup();
+    let held = move |name: &JailName| Held { jail: name.clone(), source, dropped };
+    jails.into_iter().filter_map(|jail| classes.name(jail)).map(held)
 }
 
 /// The jails and ends that an entry tells.

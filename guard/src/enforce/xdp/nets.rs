@@ -18,13 +18,12 @@ use std::net::IpAddr;
 use guard_common::layout::{Ban, NetBan, NetV4, NetV6, SLOTS, SOME_V4, SOME_V6, Slot};
 use guard_common::names::{BANS_V4_NETS, BANS_V6_NETS};
 
-use super::bans::{JailHold, boot_nanos, jail_holds};
+use super::bans::{JailHold, boot_nanos, held_by};
 use super::classes::Classes;
 use super::map::Map;
 use super::value::{Hold, alike, compile, holds};
 use crate::core::addr::Prefix;
 use crate::core::delta::{Delta, Snapshot};
-use crate::core::jail::JailId;
 use crate::enforce::{Dropped, EnforceError, Held, Moment};
 
 /// The prefix maps of both families.
@@ -240,19 +239,8 @@ impl Nets {
         for (source, entry) in self.entries()? {
             let known = self.known.bans.get(&source);
             let own = Ban { slots: entry.own, ..Ban::default() };
-            let mut jails: Vec<JailId> = jail_holds(&own, classes, now)
-                .map(|hold| hold.jail)
-                .filter(|jail| {
-                    known.is_none_or(|list| {
-                        list.iter().any(|hold| hold.jail == *jail && hold.until > now.boot_nanos)
-                    })
-                })
-                .collect();
-            jails.sort_unstable();
-            jails.dedup();
             let dropped = Some(Dropped { packets: entry.ban.packets, bytes: entry.ban.bytes });
-            let names = jails.iter().filter_map(|jail| classes.name(*jail));
-            found.extend(names.map(|jail| Held { jail: jail.clone(), source, dropped }));
+            found.extend(held_by(&own, known, source, dropped, classes, now));
         }
         Ok(())
     }
