@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::core::jail::Jail;
-use crate::core::ports::{PortSet, Ports};
 
 /// The server's settings that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -110,7 +109,7 @@ pub fn advice(settings: &SshdSettings, jail: &Jail) -> Vec<Advice> {
     let open: Vec<String> = settings
         .ports
         .iter()
-        .filter(|port| !covers(&jail.ports, **port))
+        .filter(|port| !jail.ports.covers(true, **port))
         .map(ToString::to_string)
         .collect();
     if !open.is_empty() {
@@ -149,16 +148,6 @@ pub fn advice(settings: &SshdSettings, jail: &Jail) -> Vec<Advice> {
         });
     }
     all
-}
-
-fn covers(ports: &Ports, port: u16) -> bool {
-    ports.protocols.tcp()
-        && match &ports.set {
-            PortSet::All => true,
-            PortSet::Ranges(ranges) => {
-                ranges.iter().any(|range| (range.first..=range.last).contains(&port))
-            }
-        }
 }
 
 #[cfg(test)]
