@@ -8,7 +8,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::core::engine::Engine;
 use crate::core::entry::{Batch, Dating, Position};
-use crate::core::filter::{Candidates, Prefilter};
+use crate::core::filter::{Candidates, Filter, Glance, Prefilter};
 use crate::core::jail::{Jail, JailId, JournalMatch, LogFiles, LogSource};
 use crate::core::time::Timestamp;
 use crate::source::file::Interest;
@@ -75,7 +75,8 @@ impl Plan {
                 LogSource::Journal(_) | LogSource::OwnBans => None,
             })
             .collect();
-        let journal = journal::Options { place, subscriptions: of_journal, start };
+        let interest = Some(journal_interest(engine));
+        let journal = journal::Options { place, subscriptions: of_journal, start, interest };
         let interest = Some(Arc::new(Matters::new(engine)) as Arc<dyn Interest>);
         let files = file::Options { subscriptions: of_files, positions, interest, by_clock: false };
         Self {
@@ -121,6 +122,29 @@ impl Interest for Matters {
         let mut candidates = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
         self.prefilter.candidates(line, Dating::InLine, &mut candidates);
         jails.retain(|jail| candidates.contains(jail.index()));
+    }
+}
+
+/// Which entries of the journal can matter to any jail of the engine that reads it.
+pub fn journal_interest(engine: &Engine) -> Arc<dyn journal::Interest> {
+    let readers = engine.jails().filter(|(_, jail)| jail.journal_match().is_some());
+    let filters: Vec<&Filter> = readers.map(|(_, jail)| &jail.filter).collect();
+    Arc::new(MattersInJournal { glance: Glance::new(&filters), space: Mutex::default() })
+}
+
+/// Which entries of the journal can matter: of most nothing but the message is ever
+/// needed.
+#[derive(Debug)]
+struct MattersInJournal {
+    glance: Glance,
+    /// Working space; one thread reads the journal.
+    space: Mutex<Candidates>,
+}
+
+impl journal::Interest for MattersInJournal {
+    fn matters(&self, text: &str) -> bool {
+        let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
+        self.glance.may_concern(text, &mut space)
     }
 }
 

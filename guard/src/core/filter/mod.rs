@@ -39,7 +39,7 @@ use who::judge;
 
 pub use examine::{Examination, Examined};
 pub use memory::Memory;
-pub use prefilter::{Candidates, Prefilter};
+pub use prefilter::{Candidates, Glance, Prefilter};
 
 /// A filter's text, with every interpolation done, as the configuration gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::MESSAGE_BYTES;
 
 /// Bytes of every other field that are looked at. Journald's own fields are shorter;
 /// a client may send an identifier of any length.
-const FIELD_BYTES: usize = 1 << 10;
+pub(super) const FIELD_BYTES: usize = 1 << 10;
 
 /// A field that guard reads by itself, whatever the jails ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,23 +22,31 @@ pub(super) enum Field {
     Unit,
 }
 
-const NAMES: [(&[u8], Field); 10] = [
-    (b"MESSAGE", Field::Message),
-    (b"_HOSTNAME", Field::Hostname),
-    (b"SYSLOG_IDENTIFIER", Field::Identifier),
-    (b"_COMM", Field::Comm),
-    (b"SYSLOG_PID", Field::SyslogPid),
-    (b"_PID", Field::Pid),
-    (b"_SOURCE_REALTIME_TIMESTAMP", Field::SourceRealtime),
-    (b"_SOURCE_MONOTONIC_TIMESTAMP", Field::SourceMonotonic),
-    (b"_UID", Field::Uid),
-    (b"_SYSTEMD_UNIT", Field::Unit),
-];
+/// How many these are.
+const COUNT: usize = 10;
+
+impl Field {
+    fn named(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"MESSAGE" => Self::Message,
+            b"_HOSTNAME" => Self::Hostname,
+            b"SYSLOG_IDENTIFIER" => Self::Identifier,
+            b"_COMM" => Self::Comm,
+            b"SYSLOG_PID" => Self::SyslogPid,
+            b"_PID" => Self::Pid,
+            b"_SOURCE_REALTIME_TIMESTAMP" => Self::SourceRealtime,
+            b"_SOURCE_MONOTONIC_TIMESTAMP" => Self::SourceMonotonic,
+            b"_UID" => Self::Uid,
+            b"_SYSTEMD_UNIT" => Self::Unit,
+            _ => return None,
+        })
+    }
+}
 
 /// The values of one entry; used again for the next, so that reading allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    values: [Vec<u8>; NAMES.len()],
+    values: [Vec<u8>; COUNT],
     /// Bit n: the field with that number was there.
     seen: u16,
     cut: bool,
@@ -56,15 +64,15 @@ impl Fields {
 
     /// Takes a field of the entry; only the first value of each counts.
     pub(super) fn take(&mut self, name: &[u8], value: &[u8]) {
-        let Some((_, field)) = NAMES.iter().find(|(known, _)| *known == name) else { return };
-        let bit = 1 << (*field as usize);
+        let Some(field) = Field::named(name) else { return };
+        let bit = 1 << (field as usize);
         if self.seen & bit != 0 {
             return;
         }
         self.seen |= bit;
-        let limit = if *field == Field::Message { MESSAGE_BYTES } else { FIELD_BYTES };
+        let limit = if field == Field::Message { MESSAGE_BYTES } else { FIELD_BYTES };
         self.cut |= value.len() > limit;
-        self.values[*field as usize].extend_from_slice(&value[..value.len().min(limit)]);
+        self.values[field as usize].extend_from_slice(&value[..value.len().min(limit)]);
     }
 
     /// The value, empty when the entry has no such field.

@@ -13,7 +13,10 @@ use super::pace::Pace;
 use super::reader::{Found, Reader};
 use super::route::{Holds, Router};
 use super::trust::{Origin, origin};
-use super::{BATCH_BYTES, BATCH_ENTRIES, Counters, JournalError, Options, Place, Start, line};
+use super::{
+    BATCH_BYTES, BATCH_ENTRIES, BATCH_READ, Counters, Interest, JournalError, Options, Place,
+    Start, line,
+};
 use crate::core::entry::{Batch, Dating, Entry, Position};
 use crate::core::time::Timestamp;
 
@@ -36,8 +39,13 @@ pub(super) struct Follow {
     /// A position that is not sent yet, because no jail had an entry before it.
     unsent: Option<Position>,
     last_sent: Instant,
+    interest: Option<Arc<dyn Interest>>,
+    /// The last entry was one that may matter, so the next one may be as well.
+    interested: bool,
+    /// Working space.
     fields: Fields,
     holds: Holds,
+    text: String,
 }
 
 /// Why one journal handle was given up.
@@ -74,8 +82,11 @@ impl Follow {
             start: options.start,
             unsent: None,
             last_sent: Instant::now(),
+            interest: options.interest,
+            interested: false,
             fields: Fields::default(),
             holds: Holds::default(),
+            text: String::new(),
         };
         let reader = follow.open()?;
         Ok((follow, reader))
@@ -175,19 +186,17 @@ impl Follow {
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut read = 0;
-        while read < BATCH_ENTRIES && bytes < BATCH_BYTES {
-            let Some(next) = reader.next(&self.router, &mut self.fields, &mut self.holds)? else {
+        while read < BATCH_READ && entries.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
+            if !reader.next()? {
                 break;
-            };
+            }
             read += 1;
-            Counters::add(&self.counters.read);
-            match next {
-                Ok(received) => {
-                    if let Some(entry) = self.entry(reader, received) {
-                        bytes += entry.line.len();
-                        entries.push(entry);
-                    }
+            match self.look(reader) {
+                Ok(Some(entry)) => {
+                    bytes += entry.line.len();
+                    entries.push(entry);
                 }
+                Ok(None) => {}
                 Err(cause) => {
                     Counters::add(&self.counters.unreadable);
                     tracing::debug!(target: "fail2ban.filtersystemd", "an entry of {} is left out: {cause}", self.place.source());
@@ -197,7 +206,31 @@ impl Follow {
         if read == 0 {
             return Ok(None);
         }
+        self.counters.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(Some(Batch { entries, position: reader.position()? }))
+    }
+
+    /// The entry that the reader is at, if it may matter to any jail.
+    ///
+    /// To ask first is cheaper where most entries do not matter, and dearer where most do:
+    /// so after one that does the next is read whole, and then asked about.
+    fn look(&mut self, reader: &mut Reader) -> Result<Option<Entry>, systemd::Error> {
+        let Self { interest, interested, router, fields, holds, text, .. } = self;
+        let Some(interest) = interest.as_deref() else {
+            let received = reader.take(router, fields, holds)?;
+            return Ok(self.entry(reader, received));
+        };
+        if !*interested {
+            *interested = !reader.glance(text)? || interest.matters(text);
+            if !*interested {
+                return Ok(None);
+            }
+            let received = reader.take(router, fields, holds)?;
+            return Ok(self.entry(reader, received));
+        }
+        let received = reader.take(router, fields, holds)?;
+        *interested = !line::glance(text, fields) || interest.matters(text);
+        Ok(if self.interested { self.entry(reader, received) } else { None })
     }
 
     /// The entry whose fields were taken, if any jail may have it.

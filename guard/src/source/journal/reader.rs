@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use systemd::journal::{Journal, OpenDirectoryOptions, OpenOptions};
 
-use super::fields::Fields;
+use super::fields::{FIELD_BYTES, Fields};
+use super::line;
 use super::route::{Holds, Router};
 use super::{JournalError, MESSAGE_BYTES, Place, Start};
 use crate::core::entry::Position;
@@ -52,32 +53,46 @@ impl Reader {
         Ok((reader, found))
     }
 
-    /// Goes on to the next entry and takes its fields. `false` when there is none yet,
-    /// `Err` inside when this one entry cannot be read.
-    pub(super) fn next(
+    /// Goes on to the next entry; `false` when there is none yet.
+    pub(super) fn next(&mut self) -> Result<bool, JournalError> {
+        self.journal.next().map(|count| count > 0).map_err(|cause| self.failed("next entry", cause))
+    }
+
+    /// Takes the fields of the entry, and tells when journald received it.
+    pub(super) fn take(
         &mut self,
         router: &Router,
         fields: &mut Fields,
         holds: &mut Holds,
-    ) -> Result<Option<Result<Timestamp, systemd::Error>>, JournalError> {
-        if self.journal.next().map_err(|cause| self.failed("next entry", cause))? == 0 {
-            return Ok(None);
-        }
+    ) -> Result<Timestamp, systemd::Error> {
         fields.clear();
         router.clear(holds);
         self.journal.restart_data();
-        loop {
-            match self.journal.enumerate_data() {
-                Ok(Some(field)) => {
-                    let (name, value) = (field.name(), field.value().unwrap_or_default());
-                    fields.take(name, value);
-                    router.take(name, value, holds);
-                }
-                Ok(None) => break,
-                Err(cause) => return Ok(Some(Err(cause))),
-            }
+        while let Some(field) = self.journal.enumerate_data()? {
+            let (name, value) = (field.name(), field.value().unwrap_or_default());
+            fields.take(name, value);
+            router.take(name, value, holds);
         }
-        Ok(Some(self.received()))
+        self.received()
+    }
+
+    /// Reads the entry's identifier and message, and nothing else: each field that is
+    /// asked for by name costs half as much as all of them. `false` when they do not tell
+    /// all that must be known.
+    pub(super) fn glance(&mut self, text: &mut String) -> Result<bool, systemd::Error> {
+        match self.journal.get_data(c"SYSLOG_IDENTIFIER")? {
+            Some(field) => {
+                let identifier = field.value().unwrap_or_default();
+                if identifier.len() > FIELD_BYTES || !line::begin_glance(text, identifier) {
+                    return Ok(false);
+                }
+            }
+            None => return Ok(false),
+        }
+        let message = self.journal.get_data(c"MESSAGE")?;
+        let message = message.as_ref().and_then(|field| field.value()).unwrap_or_default();
+        line::push(text, &message[..message.len().min(MESSAGE_BYTES)]);
+        Ok(true)
     }
 
     /// The position after the entry that `next` gave last.

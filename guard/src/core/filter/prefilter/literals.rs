@@ -13,6 +13,9 @@ const MANY: usize = 24;
 /// Bytes of the shortest literal that is worth looking for.
 const SHORT: usize = 3;
 
+/// Whether it helps to look for a text.
+pub(super) type Useful = fn(&[u8]) -> bool;
+
 /// Alternatives, each a text.
 type Texts = Vec<Vec<u8>>;
 
@@ -24,22 +27,23 @@ struct Known {
     required: Option<Texts>,
 }
 
-/// The literals of which one must stand in every text that matches.
-pub(super) fn required(hir: &Hir) -> Option<Texts> {
-    let known = visit(hir);
-    better(known.exact, known.required).filter(|texts| shortest(texts) >= SHORT)
+/// The literals of which one must stand in every text that matches. Only those that are
+/// useful to whoever asks are taken.
+pub(super) fn required(hir: &Hir, useful: Useful) -> Option<Texts> {
+    let known = visit(hir, useful);
+    better(known.exact, known.required, useful).filter(|texts| shortest(texts) >= SHORT)
 }
 
-fn visit(hir: &Hir) -> Known {
+fn visit(hir: &Hir, useful: Useful) -> Known {
     let exact = |texts| Known { exact: Some(texts), required: None };
     let nothing = Known { exact: None, required: None };
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => exact(vec![Vec::new()]),
         HirKind::Literal(literal) => exact(vec![literal.0.to_ascii_lowercase()]),
         HirKind::Class(class) => Known { exact: members(class), required: None },
-        HirKind::Capture(capture) => visit(&capture.sub),
+        HirKind::Capture(capture) => visit(&capture.sub, useful),
         HirKind::Repetition(repetition) => {
-            let known = visit(&repetition.sub);
+            let known = visit(&repetition.sub, useful);
             match (repetition.min, repetition.max, known.exact) {
                 (0, Some(1), Some(mut texts)) => {
                     texts.push(Vec::new());
@@ -47,11 +51,13 @@ fn visit(hir: &Hir) -> Known {
                 }
                 (0, ..) => nothing,
                 (1, Some(1), texts) => Known { exact: texts, ..known },
-                (.., texts) => Known { exact: None, required: better(texts, known.required) },
+                (.., texts) => {
+                    Known { exact: None, required: better(texts, known.required, useful) }
+                }
             }
         }
-        HirKind::Concat(parts) => concatenation(parts),
-        HirKind::Alternation(parts) => alternation(parts),
+        HirKind::Concat(parts) => concatenation(parts, useful),
+        HirKind::Alternation(parts) => alternation(parts, useful),
     }
 }
 
@@ -86,11 +92,11 @@ fn members(class: &Class) -> Option<Texts> {
     (!texts.is_empty()).then_some(texts)
 }
 
-fn concatenation(parts: &[Hir]) -> Known {
+fn concatenation(parts: &[Hir], useful: Useful) -> Known {
     let empty = || vec![Vec::new()];
     let (mut all, mut run, mut required) = (true, empty(), None);
     for part in parts {
-        let known = visit(part);
+        let known = visit(part, useful);
         match known.exact {
             Some(texts) if run.len() * texts.len() <= MANY => {
                 let joined = |start: &Vec<u8>| {
@@ -104,8 +110,9 @@ fn concatenation(parts: &[Hir]) -> Known {
             }
             exact => {
                 all = false;
-                required = better(required, Some(std::mem::replace(&mut run, empty())));
-                required = better(required, known.required);
+                let whole = std::mem::replace(&mut run, empty());
+                required = better(required, Some(whole), useful);
+                required = better(required, known.required, useful);
                 run = exact.unwrap_or_else(empty);
             }
         }
@@ -113,13 +120,13 @@ fn concatenation(parts: &[Hir]) -> Known {
     if all {
         return Known { exact: Some(run), required: None };
     }
-    Known { exact: None, required: better(required, Some(run)) }
+    Known { exact: None, required: better(required, Some(run), useful) }
 }
 
-fn alternation(parts: &[Hir]) -> Known {
+fn alternation(parts: &[Hir], useful: Useful) -> Known {
     let (mut exact, mut required) = (Some(Vec::new()), Some(Vec::new()));
     for part in parts {
-        let known = visit(part);
+        let known = visit(part, useful);
         let add = |to: &mut Option<Texts>, from: Option<Texts>| {
             *to = to.take().zip(from).map(|(mut to, from)| {
                 to.extend(from);
@@ -128,7 +135,7 @@ fn alternation(parts: &[Hir]) -> Known {
             to.take_if(|texts| texts.len() > MANY);
         };
         add(&mut exact, known.exact.clone());
-        add(&mut required, better(known.exact, known.required));
+        add(&mut required, better(known.exact, known.required, useful));
     }
     Known { exact, required }
 }
@@ -138,12 +145,13 @@ fn shortest(texts: &Texts) -> usize {
 }
 
 /// The requirement that fewer texts fulfil by chance.
-fn better(a: Option<Texts>, b: Option<Texts>) -> Option<Texts> {
+fn better(a: Option<Texts>, b: Option<Texts>, useful: Useful) -> Option<Texts> {
     let useful = |texts: &Texts| {
         // What blanks the client's text, and the newline that ends a text, are not in
         // the line that is looked at.
         let strange = |byte: &u8| matches!(byte, 0x01 | b'\n');
-        shortest(texts) > 0 && !texts.iter().flatten().any(strange)
+        let short = shortest(texts) == 0;
+        !short && !texts.iter().flatten().any(strange) && texts.iter().all(|text| useful(text))
     };
     let rank = |texts: &Texts| (shortest(texts).min(16), usize::MAX - texts.len());
     [a, b].into_iter().flatten().filter(useful).max_by_key(rank)
@@ -154,7 +162,7 @@ mod tests {
     use super::*;
 
     fn of(expression: &str) -> Option<Vec<String>> {
-        let texts = required(&regex_syntax::parse(expression).expect("an expression"))?;
+        let texts = required(&regex_syntax::parse(expression).expect("an expression"), |_| true)?;
         Some(texts.into_iter().map(|text| String::from_utf8_lossy(&text).into_owned()).collect())
     }
 

@@ -9,11 +9,13 @@
 //! no literal holds, so a literal that it finds stands in the line too. Where a filter
 //! cuts a date out of the line, the literal may span the place of the date; then its
 //! first or its second half stands in the line, and for such lines the halves are
-//! looked for.
+//! looked for. Of a journal's entry it can be asked before host and process id are known
+//! ([`glance`]).
 //!
 //! What an `ignoreregex` says about a line in which no `failregex` can match is not
 //! asked, and filters that look at several lines together are always candidates.
 
+mod glance;
 mod literals;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,10 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use super::Filter;
 use super::ordered::Ordered;
 use crate::core::entry::Dating;
+
+use literals::Useful;
+
+pub use glance::Glance;
 
 /// `prefregex`, and any `failregex`: both must be possible.
 const PREFIX: u8 = 1;
@@ -41,11 +47,43 @@ pub struct Prefilter {
 #[derive(Debug)]
 struct Literals {
     automaton: Option<AhoCorasick>,
-    /// By literal: of which filters it makes what possible.
-    meanings: Vec<Vec<(u32, u8)>>,
+    /// By literal.
+    meanings: Vec<Vec<Meaning>>,
     /// By filter: what is possible whatever the line.
     always: Vec<u8>,
 }
+
+/// That a filter's prefix or failure is possible where a literal stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Meaning {
+    filter: u32,
+    what: u8,
+    /// Only where it stands at the very start.
+    at_start: bool,
+}
+
+/// A literal that is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Piece {
+    text: Vec<u8>,
+    at_start: bool,
+}
+
+/// What is looked for in a line.
+#[derive(Clone, Copy)]
+struct View {
+    useful: Useful,
+    /// What is looked for instead of the texts of which one is required; nothing if it
+    /// cannot be told.
+    pieces: fn(Vec<Vec<u8>>) -> Option<Vec<Piece>>,
+}
+
+/// The line as the filters see it.
+const AS_IT_IS: View =
+    View { useful: |_| true, pieces: |texts| Some(texts.into_iter().map(anywhere).collect()) };
+
+/// The line with the date in it.
+const DATED: View = View { useful: |_| true, pieces: halves };
 
 /// The filters that a line may concern, by their place.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +99,7 @@ impl Candidates {
 impl Prefilter {
     /// Puts the literals of these filters together.
     pub fn new(filters: &[&Filter]) -> Self {
-        Self { known: Literals::new(filters, false), cut: Literals::new(filters, true) }
+        Self { known: Literals::new(filters, AS_IT_IS), cut: Literals::new(filters, DATED) }
     }
 
     /// Finds out which filters a line may concern. Allocates nothing from the second
@@ -71,36 +109,42 @@ impl Prefilter {
             Dating::Known => &self.known,
             Dating::InLine => &self.cut,
         };
-        candidates.0.clear();
-        candidates.0.extend_from_slice(&literals.always);
+        literals.begin(candidates);
         let Some(automaton) = &literals.automaton else { return };
         for found in automaton.find_overlapping_iter(line) {
-            for (filter, what) in &literals.meanings[found.pattern().as_usize()] {
-                candidates.0[*filter as usize] |= what;
+            for meaning in &literals.meanings[found.pattern().as_usize()] {
+                candidates.0[meaning.filter as usize] |= meaning.what;
             }
         }
     }
 }
 
 impl Literals {
-    fn new(filters: &[&Filter], cut: bool) -> Self {
-        let mut by_text: BTreeMap<Vec<u8>, Vec<(u32, u8)>> = BTreeMap::new();
+    /// What is possible before anything is found.
+    fn begin(&self, candidates: &mut Candidates) {
+        candidates.0.clear();
+        candidates.0.extend_from_slice(&self.always);
+    }
+
+    fn new(filters: &[&Filter], view: View) -> Self {
+        let mut by_text: BTreeMap<Vec<u8>, Vec<Meaning>> = BTreeMap::new();
         let mut always = Vec::new();
         for (number, filter) in (0..).zip(filters) {
             let expressions = &filter.0;
             let mut possible = 0;
             let parts = [(PREFIX, expressions.prefix.as_ref()), (FAIL, Some(&expressions.fail))];
             for (what, expressions) in parts {
-                let texts = expressions.and_then(required);
-                let texts = texts.and_then(|texts| if cut { halves(&texts) } else { Some(texts) });
-                let Some(texts) = texts.filter(|_| filter.0.max_lines <= 1) else {
+                let texts = expressions.and_then(|all| required(all, view.useful));
+                let pieces = texts.and_then(view.pieces).filter(|_| filter.0.max_lines <= 1);
+                let Some(pieces) = pieces else {
                     possible |= what;
                     continue;
                 };
-                for text in texts {
+                for Piece { text, at_start } in pieces {
                     let meanings = by_text.entry(text).or_default();
-                    if !meanings.contains(&(number, what)) {
-                        meanings.push((number, what));
+                    let meaning = Meaning { filter: number, what, at_start };
+                    if !meanings.contains(&meaning) {
+                        meanings.push(meaning);
                     }
                 }
             }
@@ -124,24 +168,28 @@ impl Literals {
 
 /// The literals of which one must stand in a line in which any of the expressions
 /// matches.
-fn required(expressions: &Ordered) -> Option<Vec<Vec<u8>>> {
+fn required(expressions: &Ordered, useful: Useful) -> Option<Vec<Vec<u8>>> {
     let mut texts = Vec::new();
     for expression in expressions.iter() {
         let pattern = expression.pattern()?;
         let hir = regex_syntax::parse(&pattern.relaxed.text).ok()?;
-        texts.extend(literals::required(&hir)?);
+        texts.extend(literals::required(&hir, useful)?);
     }
     Some(texts)
 }
 
 /// Both halves of each, where they are worth looking for.
-fn halves(texts: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
-    let half = |text: &Vec<u8>| {
+fn halves(texts: Vec<Vec<u8>>) -> Option<Vec<Piece>> {
+    let half = |text: Vec<u8>| {
         let middle = text.len() / 2;
-        (middle >= 3).then(|| [text[..middle].to_vec(), text[middle..].to_vec()])
+        (middle >= 3).then(|| [&text[..middle], &text[middle..]].map(<[u8]>::to_vec))
     };
-    let halves: Option<Vec<[Vec<u8>; 2]>> = texts.iter().map(half).collect();
-    Some(halves?.into_iter().flatten().collect())
+    let halves: Option<Vec<[Vec<u8>; 2]>> = texts.into_iter().map(half).collect();
+    Some(halves?.into_iter().flatten().map(anywhere).collect())
+}
+
+fn anywhere(text: Vec<u8>) -> Piece {
+    Piece { text, at_start: false }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Real journal files, written by `systemd-journal-remote` from the export format.
 
 mod files;
+mod interest;
 mod reading;
 
 use std::io::Write as _;
@@ -76,7 +77,7 @@ impl Journal {
             (SSHD, matches(&["_SYSTEMD_UNIT=ssh.service", "_COMM=sshd"])),
             (OTHER, matches(&["_SYSTEMD_UNIT=nginx.service PRIORITY=3", "SYSLOG_IDENTIFIER=x"])),
         ];
-        Options { place: Place::Directory(self.directory()), subscriptions, start }
+        Options { place: Place::Directory(self.directory()), subscriptions, start, interest: None }
     }
 }
 
