@@ -147,6 +147,19 @@ fn the_ports_of_several_actions_together() {
     assert_eq!(jail("port = 5\naction = mail").ports, Ports::new(Protocols::Tcp, [5..=5]));
 }
 
+/// Mail, whois and reports: nothing of what a client wrote goes to a program.
+#[test]
+fn what_is_not_run_is_named() {
+    for action in ["mail", "mail-whois", "mail-whois-lines", "sendmail-whois-lines", "my-own"] {
+        let text = format!("[x]\nenabled = true\nfilter = f\naction = nftables\n  {action}\n");
+        let loaded = Host::new(&[FILTER, ("jail.local", &text)]).load();
+        assert_eq!(loaded.jails.len(), 1, "{}", loaded.diagnostics);
+        let told = loaded.diagnostics.to_string();
+        assert!(told.contains(&format!("action `{action}` is not run")), "{told}");
+        assert!(!told.contains("`nftables` is not run"), "{told}");
+    }
+}
+
 /// The values that Fail2Ban's own defaults give, and none of guard's.
 #[test]
 fn a_directory_with_its_own_jail_conf_stands_alone() {

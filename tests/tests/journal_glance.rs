@@ -148,6 +148,6 @@ fn no_stock_filter_misses_anything_that_is_passed_over() {
         passed_over += all.len() - handed_on.len();
     }
     // It would be no proof if little were found, or little passed over.
-    assert!(findings > 500, "{findings} findings");
+    assert!(findings > 200, "{findings} findings");
     assert!(passed_over > 40 * all.len(), "{passed_over} entries passed over");
 }

@@ -50,6 +50,8 @@ pub(crate) struct Goal {
     unit: &'static str,
     measured: f64,
     limit: f64,
+    /// Whether more is better.
+    at_least: bool,
     peer: Option<f64>,
 }
 
@@ -62,20 +64,31 @@ impl Goal {
         limit: f64,
         peer: Option<f64>,
     ) -> Self {
-        Self { name, unit, measured, limit, peer }
+        Self { name, unit, measured, limit, at_least: false, peer }
+    }
+
+    /// `measured` should be at least `limit`.
+    pub(crate) fn at_least(
+        name: &'static str,
+        unit: &'static str,
+        measured: f64,
+        limit: f64,
+    ) -> Self {
+        Self { name, unit, measured, limit, at_least: true, peer: None }
     }
 
     /// Whether it is reached.
     pub(crate) fn is_met(&self) -> bool {
-        self.measured <= self.limit
+        if self.at_least { self.measured >= self.limit } else { self.measured <= self.limit }
     }
 }
 
 impl fmt::Display for Goal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, unit, measured, limit, peer } = self;
+        let Self { name, unit, measured, limit, at_least, peer } = self;
+        let sign = if *at_least { '≥' } else { '≤' };
         let verdict = if self.is_met() { "met" } else { "MISSED" };
-        write!(formatter, "{name}: {measured:.2} {unit}, goal ≤ {limit} {unit}: {verdict}")?;
+        write!(formatter, "{name}: {measured:.2} {unit}, goal {sign} {limit} {unit}: {verdict}")?;
         if let Some(peer) = peer {
             write!(formatter, "; Fail2Ban {peer:.2} {unit}, {:.1} times ours", peer / measured)?;
         }
@@ -102,5 +115,7 @@ mod tests {
     fn a_goal_is_met_at_its_limit_and_missed_above() {
         assert!(Goal::at_most("x", "s", 1.0, 1.0, None).is_met());
         assert!(!Goal::at_most("x", "s", 1.01, 1.0, Some(2.0)).is_met());
+        assert!(Goal::at_least("x", "%", 70.0, 70.0).is_met());
+        assert!(!Goal::at_least("x", "%", 69.9, 70.0).is_met());
     }
 }

@@ -12,6 +12,9 @@ pub(crate) enum Kind {
     Sshd,
     /// A system's log: 40 % of sshd's messages, one line in a thousand a failure.
     System,
+    /// Messages of sshd whose clients are let in: sessions that begin and end; one in two
+    /// hundred a failure.
+    Sessions,
     /// Logs of many daemons, one line in fifty a failure of one of them.
     Mixed,
 }
@@ -63,6 +66,10 @@ pub(crate) fn lines(kind: Kind, count: usize, seed: u64) -> String {
                 0 => failed(&mut random, &mut log),
                 1..400 => quiet_sshd(&mut random, &mut log),
                 _ => other(&mut random, &mut log),
+            },
+            Kind::Sessions => match random.below(200) {
+                0 => failed(&mut random, &mut log),
+                _ => session(&mut random, &mut log),
             },
             Kind::Mixed => match random.below(50) {
                 0 => accused(&mut random, &mut log),
@@ -153,6 +160,16 @@ fn quiet_sshd(random: &mut Random, log: &mut Log) {
     log.push(&tag, &line);
 }
 
+fn session(random: &mut Random, log: &mut Log) {
+    let (user, tag) = (random.one(&USERS), tag("sshd", random));
+    let line = match random.below(3) {
+        0 => format!("pam_unix(sshd:session): session opened for user {user}(uid=1000) by (uid=0)"),
+        1 => format!("pam_unix(sshd:session): session closed for user {user}"),
+        _ => format!("User child is on pid {}", 500 + random.below(90_000)),
+    };
+    log.push(&tag, &line);
+}
+
 fn other(random: &mut Random, log: &mut Log) {
     let number = random.below(100_000);
     let user = random.one(&USERS);
@@ -226,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_lines_and_another_gives_others() {
-        for kind in [Kind::Sshd, Kind::System, Kind::Mixed] {
+        for kind in [Kind::Sshd, Kind::System, Kind::Sessions, Kind::Mixed] {
             assert_eq!(lines(kind, 1_000, 7), lines(kind, 1_000, 7));
             assert_ne!(lines(kind, 1_000, 7), lines(kind, 1_000, 8));
             assert!(lines(kind, 1_000, 7).lines().count() >= 1_000);

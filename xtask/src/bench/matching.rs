@@ -22,27 +22,31 @@ use super::match_lines::{Kind, lines};
 use crate::workspace;
 
 /// Runs of each program.
-const RUNS: usize = 7;
+pub(super) const RUNS: usize = 7;
 
 /// Where SSHGuard's parser is.
 const SSHGUARD: &str = "/usr/libexec/sshguard/sshg-parser";
 
 /// Something that is measured: its name, the lines that it reads, and one run, which
 /// returns seconds.
-struct Peer<'p> {
-    name: &'static str,
+pub(super) struct Peer<'p> {
+    pub(super) name: &'static str,
     lines: usize,
-    run: Box<dyn Fn() -> Result<f64> + 'p>,
-    seconds: Vec<f64>,
+    pub(super) run: Box<dyn Fn() -> Result<f64> + 'p>,
+    pub(super) seconds: Vec<f64>,
 }
 
 impl<'p> Peer<'p> {
-    fn new(name: &'static str, lines: usize, run: impl Fn() -> Result<f64> + 'p) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        lines: usize,
+        run: impl Fn() -> Result<f64> + 'p,
+    ) -> Self {
         Self { name, lines, run: Box::new(run), seconds: Vec::new() }
     }
 
     /// Lines a second: median, lowest, highest.
-    fn rates(&self) -> [f64; 3] {
+    pub(super) fn rates(&self) -> [f64; 3] {
         let mut seconds = self.seconds.clone();
         seconds.sort_unstable_by(f64::total_cmp);
         let rate = |place: usize| seconds.get(place).map_or(0.0, |s| as_f64(self.lines) / s);
@@ -132,7 +136,7 @@ fn stock(filters: &Path) -> Result<Vec<String>> {
 }
 
 /// Keeps a program on one core.
-fn on_one_core(program: &Command) -> Command {
+pub(super) fn on_one_core(program: &Command) -> Command {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", "0"]).arg(program.get_program()).args(program.get_args());
     for (name, value) in program.get_envs() {

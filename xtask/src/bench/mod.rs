@@ -14,6 +14,7 @@ mod bans;
 mod figures;
 mod files;
 mod idle;
+mod journal;
 mod latency;
 mod match_lines;
 mod matching;
@@ -82,6 +83,19 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Entries a second out of a stored journal, beside bare loops around libsystemd and
+    /// Fail2Ban.
+    Journal {
+        /// Entries for guard and the bare loops.
+        #[arg(long, default_value_t = 200_000)]
+        entries: usize,
+        /// Entries for Fail2Ban.
+        #[arg(long, default_value_t = 20_000)]
+        peer_entries: usize,
+        /// What the entries are made from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Memory and processor time while nothing happens.
     Idle {
         /// How long to look.
@@ -93,6 +107,10 @@ enum What {
 pub(crate) fn run(options: &Options) -> Result<()> {
     if let What::Match { lines, peer_lines, seed } = options.what {
         return matching::measure(lines, peer_lines, seed);
+    }
+    if let What::Journal { entries, peer_entries, seed } = options.what {
+        packages::need(&[packages::BUILD, packages::NAMESPACES, packages::PEERS])?;
+        return told(&journal::measure(entries, peer_entries, seed)?, options.check);
     }
     guard_tests::namespace::require_root()?;
     if let What::Datapath = options.what {
@@ -115,7 +133,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             bans::measure(&mut rig, count, unless(options.alone, peer_count))?
         }
         // Needs no host, and is done above.
-        What::Match { .. } => Vec::new(),
+        What::Match { .. } | What::Journal { .. } => Vec::new(),
         What::Idle { seconds } => {
             idle::measure(&mut rig, Duration::from_secs(seconds), !options.alone)?
         }

@@ -1,0 +1,92 @@
+//! `ignorecommand` on a real host: agent, socket and helper as systemd runs them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use guard_tests::container::USER;
+use guard_tests::installed::Installed;
+use guard_tests::lan::{ATTACKER, NEIGHBOUR};
+use guard_tests::root::Suite;
+
+const SSH: u16 = 22;
+const SOCKET: &str = "guard-helper.socket";
+const HELPER: &str = "guard-helper.service";
+
+#[test]
+fn a_program_lets_an_address_off_on_bookworm() -> Result<()> {
+    a_program_lets_an_address_off(Suite::Bookworm)
+}
+
+#[test]
+fn a_program_lets_an_address_off_on_trixie() -> Result<()> {
+    a_program_lets_an_address_off(Suite::Trixie)
+}
+
+fn a_program_lets_an_address_off(suite: Suite) -> Result<()> {
+    let mut guarded = Installed::new(suite, "auto")?;
+    let root = guarded.host.root();
+    program(&root.join("usr/local/bin/is-ours"), "#!/bin/sh\ntest \"$1\" = 10.3.0.2\n")?;
+    fs::write(
+        root.join("etc/guard/jail.d/99_ours.conf"),
+        "[sshd]\nignorecommand = /usr/local/bin/is-ours <ip>\n",
+    )?;
+    guarded.host.boot()?;
+    guarded.wait_until_active()?;
+    ensure!(guarded.host.unit(HELPER, "ActiveState")? == "inactive", "asked before anybody failed");
+
+    guarded.guess_passwords(NEIGHBOUR, USER.0, 3)?;
+    guarded.wait_for_log("[sshd] Ignore 10.3.0.2: ", 1)?;
+    guarded.guess_passwords(ATTACKER, USER.0, 3)?;
+    guarded.wait_for_log("[sshd] Ban 10.3.0.1", 1)?;
+    guarded.wait_until_cut_off(ATTACKER, SSH)?;
+    guarded.logs_in(NEIGHBOUR)?;
+    guarded.wait_for_bans(&["sshd 10.3.0.1"])?;
+    it_ran_without_rights(&guarded)?;
+    ensure!(!says_trouble(&guarded)?, "an answer is no trouble");
+
+    // Without the helper nobody is let off, and that is told.
+    guarded.host.exec(&["systemctl", "stop", SOCKET, HELPER])?;
+    guarded.guess_passwords(NEIGHBOUR, USER.0, 3)?;
+    guarded.wait_for_log("[sshd] ignorecommand was asked about 10.3.0.2 in vain", 1)?;
+    guarded.wait_for_log("[sshd] Ban 10.3.0.2", 1)?;
+    guarded.wait_until_cut_off(NEIGHBOUR, SSH)?;
+    ensure!(says_trouble(&guarded)?, "status says nothing");
+
+    // It starts at the next question, and all is as before.
+    guarded.host.exec(&["systemctl", "start", SOCKET])?;
+    ensure!(guarded.guardctl(&["unban", "sshd", "10.3.0.2"])? == "1\n");
+    guarded.guess_passwords(NEIGHBOUR, USER.0, 3)?;
+    guarded.wait_for_log("[sshd] Ignore 10.3.0.2: ", 2)?;
+    guarded.logs_in(NEIGHBOUR)?;
+    guarded.wait_for_bans(&["sshd 10.3.0.1"])?;
+    ensure!(!says_trouble(&guarded)?, "status has not noticed");
+    Ok(())
+}
+
+fn it_ran_without_rights(guarded: &Installed) -> Result<()> {
+    let process = guarded.host.unit(HELPER, "MainPID")?;
+    ensure!(process != "0", "the helper does not run");
+    let status = guarded.host.exec(&["cat", &format!("/proc/{process}/status")])?;
+    let field = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
+    };
+    ensure!(field("CapEff:") == "0000000000000000", "{status}");
+    ensure!(!field("Uid:").split_whitespace().any(|user| user == "0"), "{status}");
+    let user = guarded.host.exec(&["stat", "--format=%U", &format!("/proc/{process}")])?;
+    ensure!(user == "guard-helper\n", "it runs as {user}");
+    Ok(())
+}
+
+/// Whether `status` tells of the command in vain.
+fn says_trouble(guarded: &Installed) -> Result<bool> {
+    Ok(guarded.guardctl(&["status"])?.contains("ignorecommand: "))
+}
+
+/// Writes a program.
+fn program(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
