@@ -74,6 +74,8 @@ pub struct Engine {
     seed: Seed,
     /// Bans that were not made because [`Limits::bans`] is reached.
     full: u64,
+    /// Failures of something else than an address.
+    nameless: u64,
     /// Earlier bans, if any jail asks for them.
     history: Option<History>,
     /// Jails that read guard's own bans.
@@ -86,6 +88,8 @@ pub struct Engine {
     places: Vec<Place>,
     /// Before this nothing was written to a log file that is not read; of the last batch.
     files_read: Timestamp,
+    /// So far the journal is read.
+    journal_read: Timestamp,
 }
 
 /// What was stored, in the order in which it was stored, for the started jails.
@@ -146,12 +150,14 @@ impl Engine {
             limits,
             seed: Seed::default(),
             full: 0,
+            nameless: 0,
             history: escalates.then(|| History::new(limits.history, limits.known_sources)),
             followers,
             own: VecDeque::new(),
             asking: Asking::default(),
             places: Vec::new(),
             files_read: Timestamp::default(),
+            journal_read: Timestamp::default(),
         };
         let mut effects = Effects::default();
         engine.restore_lists(stored.lists, now, &mut effects);
@@ -249,6 +255,12 @@ impl Engine {
         self.full
     }
 
+    /// Failures for which nobody can be banned, because their filter found something
+    /// else than an address (`<F-ID>`, or a name with `usedns = raw`).
+    pub fn without_address(&self) -> u64 {
+        self.nameless
+    }
+
     /// When the engine wants [`Input::Tick`] next.
     pub fn wake_at(&self) -> Option<Timestamp> {
         [self.ledger.next_end(), self.asking.next_deadline(), self.next_look()]
@@ -272,9 +284,8 @@ impl Engine {
 
     fn read(&mut self, now: Timestamp, batch: Batch, effects: &mut Effects) {
         let from_file = batch.position.is_of_file();
-        if from_file {
-            self.files_read = batch.position.time;
-        }
+        let read = if from_file { &mut self.files_read } else { &mut self.journal_read };
+        *read = batch.position.time;
         for entry in &batch.entries {
             self.show(now, entry, effects);
             self.feed(now, effects);
@@ -312,7 +323,7 @@ impl Engine {
                 self.count(now, Failure { jail, source, time, user }, effects);
             }
             Who::Name(name) => self.count_named(now, jail, &name, time, user, effects),
-            Who::Id(_) => {}
+            Who::Id(_) => self.nameless += 1,
         }
     }
 
@@ -335,6 +346,11 @@ impl Engine {
         };
         let past = self.history.as_ref().and_then(|history| history.find(jail, source));
         let cell = &mut self.cells[jail.index()];
+        let settled = match cell.jail.reads_files() {
+            Some(true) => self.files_read,
+            Some(false) => self.journal_read,
+            None => failure.time,
+        };
         if cell.pardons(&failure) {
             effects.report.push(Report::Ignored { failure, allowed: Allowed::Pardoned });
             return;
@@ -345,7 +361,7 @@ impl Engine {
             }
             _ => 1,
         };
-        let counted = cell.windows.count(source, failure.time, weight);
+        let counted = cell.windows.count(source, failure.time, weight, settled);
         effects.persist.push(Change::Count { failure: failure.clone(), weight });
         effects.report.push(Report::Found(failure));
         match counted {

@@ -1,15 +1,22 @@
 //! Counting failures: a true sliding window for each source of one jail.
 //!
-//! Input: failures in any order. Output: whether the window holds enough of them.
-//! A failure may weigh more than one. Invariants: a source holds at most `max_retry`
-//! times; at most `capacity` sources
-//! are tracked, and when one too many comes, the one whose newest failure is oldest
-//! goes, since it is the next to fall out of its window.
+//! Input: failures in any order, and how far their log has been read. Output: whether
+//! enough of them lie within `find_time`, the one that came last among them. So a failure
+//! that is read late, because one log lags behind another, is judged with those around
+//! it and not by what came since. A failure may weigh more than one.
+//!
+//! Invariants: a source holds at most [`LAGGING`] times `max_retry` failures, the newest;
+//! with logs that are read in order it never holds as many as `max_retry`. At most
+//! `capacity` sources are tracked, and when one too many comes, the one whose newest
+//! failure is oldest goes, since it is the next to fall out of its window.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::core::addr::Prefix;
 use crate::core::time::{Span, Timestamp};
+
+/// Times `max_retry` failures of a source that are kept while older ones may still come.
+const LAGGING: usize = 4;
 
 /// The failures of every source of one jail that still count.
 #[derive(Clone, Debug)]
@@ -61,28 +68,38 @@ impl Windows {
         }
     }
 
-    /// Counts one failure as `weight` of them. A failure exactly `find_time` before the
-    /// newest counts.
-    pub fn count(&mut self, source: Prefix, time: Timestamp, weight: u32) -> Counted {
+    /// Counts one failure as `weight` of them. Two failures exactly `find_time` apart
+    /// count together. No failure before `settled` comes any more.
+    pub fn count(
+        &mut self,
+        source: Prefix,
+        time: Timestamp,
+        weight: u32,
+        settled: Timestamp,
+    ) -> Counted {
+        let most = self.most();
         let failures = self.sources.entry(source).or_default();
         if let Some(newest) = failures.last() {
             self.by_newest.remove(&(newest.time, source));
         }
         failures.insert(failures.partition_point(|f| f.time <= time), Weighed { time, weight });
-        if let Some(&Weighed { time: newest, .. }) = failures.last() {
-            let horizon = newest - self.find_time;
-            let old = failures.partition_point(|f| f.time < horizon);
-            failures.drain(..old);
-            if let (true, Some(first)) = (sum(failures) >= self.max_retry, failures.first()) {
-                let count = u32::try_from(failures.len()).unwrap_or(u32::MAX);
-                let first = first.time;
-                self.sources.remove(&source);
-                return Counted::Reached { count, first, last: newest };
-            }
-            self.by_newest.insert((newest, source));
-            return Counted::Below { fell_out: (old > 0).then_some(horizon) };
+        if let Some(enough) = window(failures, time, self.find_time, self.max_retry) {
+            let count = u32::try_from(enough.len()).unwrap_or(u32::MAX);
+            let (first, last) = (enough[0].time, enough[enough.len() - 1].time);
+            self.sources.remove(&source);
+            return Counted::Reached { count, first, last };
         }
-        Counted::Below { fell_out: None }
+        let newest = failures.last().map_or(time, |newest| newest.time);
+        let horizon = newest.min(settled) - self.find_time;
+        let old = failures.partition_point(|f| f.time < horizon);
+        let over = failures.len().saturating_sub(most);
+        failures.drain(..old.max(over));
+        self.by_newest.insert((newest, source));
+        let fell_out = match failures.first() {
+            Some(oldest) if over > old => Some(oldest.time),
+            _ => (old > 0).then_some(horizon),
+        };
+        Counted::Below { fell_out }
     }
 
     /// Takes back a failure that was counted before. It never reaches `max_retry`, not
@@ -91,15 +108,20 @@ impl Windows {
         if self.max_retry == 1 {
             return;
         }
+        let most = self.most();
         let failures = self.sources.entry(source).or_default();
         if let Some(newest) = failures.last() {
             self.by_newest.remove(&(newest.time, source));
         }
         let weight = weight.min(self.max_retry - 1);
         failures.insert(failures.partition_point(|f| f.time <= time), Weighed { time, weight });
-        while sum(failures) >= self.max_retry {
-            failures.remove(0);
+        while let Some(enough) = window(failures, time, self.find_time, self.max_retry) {
+            let first = enough[0];
+            let place = failures.partition_point(|failure| failure.time < first.time);
+            failures.remove(place);
         }
+        let over = failures.len().saturating_sub(most);
+        failures.drain(..over);
         if let Some(newest) = failures.last() {
             self.by_newest.insert((newest.time, source));
         }
@@ -146,6 +168,11 @@ impl Windows {
         self.by_newest.range((horizon, lowest)..).count()
     }
 
+    /// Failures of a source that are kept.
+    fn most(&self) -> usize {
+        usize::try_from(self.max_retry).unwrap_or(usize::MAX).saturating_mul(LAGGING)
+    }
+
     /// How many sources are tracked.
     pub fn len(&self) -> usize {
         self.sources.len()
@@ -157,8 +184,30 @@ impl Windows {
     }
 }
 
-fn sum(failures: &[Weighed]) -> u32 {
-    failures.iter().fold(0, |sum, failure| sum.saturating_add(failure.weight))
+/// The first failures within `find_time` that weigh `enough`, one at `time` among them.
+fn window(
+    failures: &[Weighed],
+    time: Timestamp,
+    find_time: Span,
+    enough: u32,
+) -> Option<&[Weighed]> {
+    let first = failures.partition_point(|f| f.time < time - find_time);
+    let (mut end, mut weight) = (first, 0_u64);
+    for (start, begin) in failures.iter().enumerate().skip(first) {
+        if begin.time > time {
+            break;
+        }
+        while let Some(next) = failures.get(end).filter(|next| next.time - begin.time <= find_time)
+        {
+            weight += u64::from(next.weight);
+            end += 1;
+        }
+        if weight >= u64::from(enough) {
+            return failures.get(start..end);
+        }
+        weight -= u64::from(begin.weight);
+    }
+    None
 }
 
 #[cfg(test)]
@@ -173,6 +222,9 @@ mod tests {
         Prefix::from(Ipv4Addr::new(192, 0, 2, n))
     }
 
+    /// All that came before has been read.
+    const LAST: Timestamp = Timestamp::from_seconds(1 << 32);
+
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_seconds(seconds)
     }
@@ -183,25 +235,25 @@ mod tests {
         let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
         for i in 0..50 {
             let fell_out = (i >= 4).then(|| at(i * 160 - 600));
-            assert_eq!(windows.count(source(1), at(i * 160), 1), Counted::Below { fell_out });
+            assert_eq!(windows.count(source(1), at(i * 160), 1, LAST), Counted::Below { fell_out });
         }
         // One every 150 s: the fifth lies exactly 600 s after the first.
         let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
         for i in 0..4 {
             let below = Counted::Below { fell_out: None };
-            assert_eq!(windows.count(source(1), at(i * 150), 1), below);
+            assert_eq!(windows.count(source(1), at(i * 150), 1, LAST), below);
         }
         let reached = Counted::Reached { count: 5, first: at(0), last: at(600) };
-        assert_eq!(windows.count(source(1), at(600), 1), reached);
+        assert_eq!(windows.count(source(1), at(600), 1, LAST), reached);
         let below = Counted::Below { fell_out: None };
-        assert_eq!(windows.count(source(1), at(601), 1), below, "counting begins anew");
+        assert_eq!(windows.count(source(1), at(601), 1, LAST), below, "counting begins anew");
     }
 
     #[test]
     fn the_source_that_failed_longest_ago_goes_first() {
         let mut windows = Windows::new(Span::from_seconds(600), 3, 2);
         for (n, time) in [(1, 10), (2, 20), (1, 30), (3, 40)] {
-            windows.count(source(n), at(time), 1);
+            windows.count(source(n), at(time), 1, LAST);
         }
         assert_eq!(windows.evict(), Some(source(2)));
         assert_eq!(windows.evict(), None);
@@ -212,25 +264,62 @@ mod tests {
     fn a_failure_that_weighs_more_is_as_good_as_several() {
         let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
         let below = Counted::Below { fell_out: None };
-        assert_eq!(windows.count(source(1), at(0), 2), below);
-        assert_eq!(windows.count(source(2), at(0), 1), below);
-        assert_eq!(windows.count(source(1), at(1), 2), below);
+        assert_eq!(windows.count(source(1), at(0), 2, LAST), below);
+        assert_eq!(windows.count(source(2), at(0), 1, LAST), below);
+        assert_eq!(windows.count(source(1), at(1), 2, LAST), below);
         let reached = Counted::Reached { count: 3, first: at(0), last: at(2) };
-        assert_eq!(windows.count(source(1), at(2), 2), reached);
+        assert_eq!(windows.count(source(1), at(2), 2, LAST), reached);
         windows.restore(source(2), at(3), 9);
         let reached = Counted::Reached { count: 2, first: at(3), last: at(4) };
-        assert_eq!(windows.count(source(2), at(4), 1), reached, "not by being restored");
+        assert_eq!(windows.count(source(2), at(4), 1, LAST), reached, "not by being restored");
     }
 
-    /// The rule in its plainest form: all failures ever, none forgotten by bookkeeping.
+    #[test]
+    fn a_failure_that_is_read_late_is_judged_with_those_around_it() {
+        // One log is an hour behind the other.
+        let (below, settled) = (Counted::Below { fell_out: None }, at(0));
+        let mut windows = Windows::new(Span::from_seconds(600), 3, 10);
+        assert_eq!(windows.count(source(1), at(3_600), 1, settled), below);
+        for time in [0, 3_610, 10] {
+            assert_eq!(windows.count(source(1), at(time), 1, settled), below);
+        }
+        let reached = Counted::Reached { count: 3, first: at(0), last: at(20) };
+        assert_eq!(windows.count(source(1), at(20), 1, settled), reached);
+        // Once the log is read further, they are no more than old.
+        for time in [3_600, 0, 10] {
+            assert_eq!(windows.count(source(2), at(time), 1, settled), below);
+        }
+        let below = Counted::Below { fell_out: Some(at(3_000)) };
+        assert_eq!(windows.count(source(2), at(3_601), 1, at(3_600)), below);
+        assert_eq!(windows.times(&source(2)).count(), 2);
+    }
+
+    #[test]
+    fn what_waits_for_older_failures_is_bounded() {
+        let mut windows = Windows::new(Span::from_seconds(1), 2, 10);
+        for i in 0..100 {
+            let fell_out = (i >= 8).then(|| at(i * 10 - 70));
+            let counted = windows.count(source(1), at(i * 10), 1, at(0));
+            assert_eq!(counted, Counted::Below { fell_out });
+        }
+        assert_eq!(windows.times(&source(1)).count(), 8);
+    }
+
+    /// The rule in its plainest form, for failures that never come before `settled`: all
+    /// of them, none forgotten by bookkeeping but the oldest of very many.
     fn naive(times: &mut Vec<i64>, time: i64, find_time: i64, max_retry: usize) -> bool {
         times.push(time);
-        let newest = times.iter().copied().max().unwrap_or(time);
-        times.retain(|&t| t >= newest - find_time);
-        let reached = times.len() >= max_retry;
+        times.sort_unstable();
+        let reached = times.iter().any(|&first| {
+            let within = first..=first + find_time;
+            within.contains(&time)
+                && times.iter().filter(|time| within.contains(time)).count() >= max_retry
+        });
         if reached {
             times.clear();
         }
+        let over = times.len().saturating_sub(LAGGING * max_retry);
+        times.drain(..over);
         reached
     }
 
@@ -238,14 +327,17 @@ mod tests {
         #[test]
         fn as_the_naive_model(
             find_time in 1i64..50, max_retry in 1u32..6,
-            failures in prop::collection::vec((0u8..4, 0i64..120), 0..80),
+            failures in prop::collection::vec((0u8..4, 0i64..60, 0i64..4), 0..80),
         ) {
             let mut windows = Windows::new(Span::from_seconds(find_time), max_retry, 100);
             let mut model: HashMap<u8, Vec<i64>> = HashMap::new();
-            for (n, time) in failures {
+            let mut settled = 0;
+            for (n, ahead, step) in failures {
+                settled += step;
+                let time = settled + ahead;
                 let expected = naive(
                     model.entry(n).or_default(), time, find_time, max_retry as usize);
-                let counted = windows.count(source(n), at(time), 1);
+                let counted = windows.count(source(n), at(time), 1, at(settled));
                 prop_assert_eq!(matches!(counted, Counted::Reached { .. }), expected);
                 prop_assert_eq!(windows.sources.len(), windows.by_newest.len());
             }

@@ -62,6 +62,12 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
     if full > 0 {
         problems.push(format!("{full} bans were not made: limits.bans is reached"));
     }
+    let nameless = performer.engine.without_address();
+    if nameless > 0 {
+        problems.push(format!(
+            "{nameless} failures were of something else than an address: nobody was banned"
+        ));
+    }
     let Counters { journal: counters, files } = &performer.background.sources;
     let unreadable = counters.unreadable.load(Ordering::Relaxed);
     if unreadable > 0 {

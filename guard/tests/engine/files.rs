@@ -5,7 +5,7 @@ use guard::core::entry::{Batch, Entry, Position};
 use guard::core::input::Input;
 use guard::core::jail::{LogFiles, LogSource};
 
-use super::{FIND_TIME, LIMITS, Stored, at, bans, batch, entry, jails, source};
+use super::{BAN_TIME, FIND_TIME, LIMITS, Stored, at, bans, batch, entry, jails, source};
 
 /// Jail 0 reads the journal, jail 1 a file.
 fn engine() -> Engine {
@@ -59,4 +59,29 @@ fn what_an_old_file_tells_for_the_first_time_does_not_count() {
     // While guard was down it was written, and not read: it counts.
     engine.handle(at(now), of_file(old(3, FIND_TIME + 1), now - 10));
     assert!(bans(&engine).contains_key(&(1, source(3))));
+}
+
+/// Two files of one jail, one of which lags: what is read late counts as it would have.
+#[test]
+fn a_failure_that_is_read_late_is_judged_by_its_own_time() {
+    let mut engine = engine();
+    // A ban lasts longer than the one file lags.
+    let (now, lag) = (10_000, FIND_TIME + 20);
+    let fail = |engine: &mut Engine, n, time| {
+        engine.handle(at(now), of_file(vec![entry(n, 1, time)], now - lag - 10));
+    };
+    // Two of either time are none within one window.
+    for time in [now, now - lag, now, now - lag] {
+        fail(&mut engine, 1, time);
+    }
+    assert!(bans(&engine).is_empty());
+    // The neighbour fails as often, a third time late; then the first a third time now.
+    for time in [now, now - lag, now, now - lag, now - lag + 1] {
+        fail(&mut engine, 2, time);
+    }
+    let ban = |n, end| ((1, source(n)), Some(end));
+    let late = ban(2, now - lag + 1 + BAN_TIME);
+    assert_eq!(bans(&engine), [late].into());
+    fail(&mut engine, 1, now);
+    assert_eq!(bans(&engine), [ban(1, now + BAN_TIME), late].into());
 }

@@ -118,3 +118,28 @@ fn what_waits_for_a_name_is_bounded_and_survives_a_restart() {
     say(&mut again, 7, &effects.ask[0], Said::Addresses(vec![address(1)]));
     assert_eq!(banned(&again), [address(1)]);
 }
+
+/// A failure that names nobody who could be banned is not lost without a word.
+#[test]
+fn something_else_than_an_address_is_counted() {
+    let failregex = vec!["^failed <F-ID>\\S+</F-ID>$".to_owned()];
+    let text = FilterText { failregex, ..FilterText::default() };
+    let (mut engine, _) = engine(Stored::default());
+    engine.cells[0].jail.filter =
+        Filter::compile(&text, filter::Limits::default()).expect("a filter");
+    for (line, expected) in [("failed session-7", 1), ("failed 192.0.2.1", 1), ("failed x", 2)] {
+        let entry = Entry {
+            time: at(1),
+            dating: crate::core::entry::Dating::Known,
+            line: line.to_owned(),
+            message_start: 0,
+            daemon: None,
+            jails: vec![JAIL],
+        };
+        let (source, place) = ("journal".to_owned(), String::new());
+        let position = crate::core::entry::Position { source, place, time: at(1) };
+        engine.handle(at(1), Input::Entries(Batch { entries: vec![entry], position }));
+        assert_eq!(engine.without_address(), expected, "{line}");
+    }
+    assert_eq!(engine.figures(JAIL, at(1)).failing, 1);
+}
