@@ -79,9 +79,12 @@ fn it_ran_without_rights(guarded: &Installed) -> Result<()> {
     Ok(())
 }
 
-/// Whether `status` tells of the command in vain.
+/// Whether `status` warns that the command does not answer.
 fn says_trouble(guarded: &Installed) -> Result<bool> {
-    Ok(guarded.guardctl(&["status"])?.contains("ignorecommand: "))
+    let status = guarded.host.exec_output(&["guardctl", "status"])?;
+    ensure!(status.status.success(), "{status:?}");
+    let warnings = String::from_utf8(status.stderr)?;
+    Ok(warnings.contains("ignorecommand: ") && warnings.contains("guard-helper"))
 }
 
 /// Writes a program.
