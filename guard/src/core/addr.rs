@@ -135,32 +135,32 @@ impl FromStr for Prefix {
 
 /// An IPv4 address, if the text is one as the standard library reads it, and sooner.
 pub(in crate::core) fn ipv4(text: &str) -> Option<Ipv4Addr> {
-    let text = text.as_bytes();
+    let mut rest = text.as_bytes();
     let mut octets = [0; 4];
-    let mut at = 0;
-    for (number, octet) in octets.iter_mut().enumerate() {
-        if number > 0 {
-            if text.get(at) != Some(&b'.') {
+    for (octet, is_last) in octets.iter_mut().zip([false, false, false, true]) {
+        let digit = |byte: u8| Some(u32::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit < 10);
+        let (&first, mut after) = rest.split_first()?;
+        let mut value = digit(first)?;
+        for _ in 0..2 {
+            let Some((Some(digit), more)) =
+                after.split_first().map(|(byte, more)| (digit(*byte), more))
+            else {
+                break;
+            };
+            // No leading zero: elsewhere that means octal.
+            if value == 0 {
                 return None;
             }
-            at += 1;
-        }
-        let first = at;
-        let mut value = 0u16;
-        while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0'))
-            && digit < 10
-            && at < first + 3
-        {
-            value = value * 10 + u16::from(digit);
-            at += 1;
-        }
-        // No leading zero: elsewhere that means octal.
-        if at == first || (at > first + 1 && text[first] == b'0') {
-            return None;
+            (value, after) = (value * 10 + digit, more);
         }
         *octet = u8::try_from(value).ok()?;
+        rest = match after {
+            [] if is_last => return Some(octets.into()),
+            [b'.', more @ ..] if !is_last => more,
+            _ => return None,
+        };
     }
-    (at == text.len()).then(|| octets.into())
+    None
 }
 
 impl serde::Serialize for Prefix {
