@@ -27,8 +27,7 @@ struct Found {
 pub(super) fn probe(context: &Context) -> Result<(), Failure> {
     let settings = &context.settings;
     let host = host::read().map_err(|error| Failure::NotDone(error.to_string()))?;
-    let bpf =
-        probe::probe(&host, &settings.interfaces, settings.generic_xdp, &settings.bpf_directory);
+    let bpf = probe::probe(&host, &backend::xdp_options(settings));
     let (backend, backend_reason) = backend::foresee(settings);
     let mut redirections = Vec::new();
     if matches!(backend, Backend::Xdp | Backend::Auto) {
