@@ -18,7 +18,7 @@ pub(crate) const NAMESPACES: &[&str] =
 pub(crate) const PEERS: &[&str] = &["python3"];
 
 /// To test the data plane.
-pub(crate) const KERNEL: &[&str] = &["ethtool"];
+pub(crate) const KERNEL: &[&str] = &["ethtool", "iptables"];
 
 /// To run whole hosts in containers and to attack them.
 pub(crate) const HOSTS: &[&str] =
