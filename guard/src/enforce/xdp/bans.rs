@@ -18,6 +18,7 @@ use guard_common::layout::{Ban, FOREVER, Slot};
 use guard_common::names::{BANS_V4, BANS_V6};
 
 use super::classes::Classes;
+use super::fill::fill;
 use super::map::Map;
 use super::store::Store;
 use super::table::BansV4;
@@ -93,7 +94,11 @@ impl Bans {
     ) -> Result<usize, EnforceError> {
         self.beyond.clear();
         let Self { v4, v6, beyond } = self;
-        let first = replace_family(v4, beyond, desired, classes, now);
+        let first = match fill(v4, beyond, desired, classes, now) {
+            Ok(None) => replace_family(v4, beyond, desired, classes, now),
+            Ok(Some(changed)) => Ok(changed),
+            Err(error) => Err(error),
+        };
         let second = replace_family(v6, beyond, desired, classes, now);
         Ok(first? + second?)
     }
@@ -318,7 +323,7 @@ pub(super) fn jail_holds<'a>(
 
 /// What the map is to hold for an address; `None` is nothing. Remembers in `beyond`
 /// what that value cannot tell.
-fn value(
+pub(super) fn value(
     source: Prefix,
     list: Vec<JailHold>,
     beyond: &mut HashMap<Prefix, Vec<JailHold>>,

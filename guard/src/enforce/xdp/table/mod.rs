@@ -126,10 +126,43 @@ impl BansV4 {
         if bans <= self.exact {
             return self.bans.rebuild(None);
         }
+        self.bans.rebuild(Some(Self::room(bans, now)?))
+    }
+
+    /// Memory, all zeros, for a table of so many bans, and what is to be its first line.
+    fn room(bans: usize, now: Moment) -> io::Result<(Lines, Header)> {
         let buckets = u32::try_from(buckets(bans)).map_err(io::Error::other)?;
-        let epoch = (now.boot_nanos / SECOND).saturating_sub(1);
-        let header = Header { buckets, seed: lines::seed()?, epoch };
-        self.bans.rebuild(Some((Lines::create(buckets + 1)?, header)))
+        let header = Header { buckets, seed: lines::seed()?, epoch: epoch(now) };
+        Ok((Lines::create(buckets + 1)?, header))
+    }
+
+    /// Whether so many bans would begin a table.
+    pub(super) fn is_for_table(&self, bans: usize) -> bool {
+        SUPPORTED && bans > self.exact && self.bans.table().is_none()
+    }
+
+    /// An empty table for so many bans, not in place yet; `None` when so many go elsewhere
+    /// or when there are bans already.
+    pub(super) fn begin(&self, bans: usize, now: Moment) -> io::Result<Option<Table<Lines>>> {
+        let none = self.bans.elsewhere().0.first_key()?.is_none();
+        if !none || bans > self.limit || !self.is_for_table(bans) {
+            return Ok(None);
+        }
+        let (memory, header) = Self::room(bans, now)?;
+        Ok(Table::create(memory, header))
+    }
+
+    /// Puts a table from [`BansV4::begin`] in place, which holds `inside` bans, and gives
+    /// the hash map what the table does not hold.
+    pub(super) fn finish(
+        &mut self,
+        table: Table<Lines>,
+        inside: usize,
+        outside: &[(u32, Ban)],
+    ) -> io::Result<()> {
+        self.bans.begin(table, outside).map_err(|failure| failure.cause)?;
+        self.count = inside + outside.len();
+        Ok(())
     }
 
     fn is_too_small(&self, bans: usize, now: Moment) -> bool {
@@ -143,6 +176,19 @@ impl BansV4 {
         // Far from where it would have to grow again.
         self.count < self.exact / 2 || buckets(self.count) * 4 < table.header().buckets as usize
     }
+}
+
+/// The second since boot from which the ends in a table that is built now count.
+pub(super) fn epoch(now: Moment) -> u64 {
+    (now.boot_nanos / SECOND).saturating_sub(1)
+}
+
+/// A ban of one class in one word, if one word can say it.
+pub(super) fn entry(class: u8, until: u64, epoch: u64) -> Option<Entry> {
+    if until == FOREVER {
+        return Entry::forever(class);
+    }
+    Entry::new(class, until.div_ceil(SECOND).checked_sub(epoch)?)
 }
 
 fn number(key: &[u8; 4]) -> u32 {
@@ -242,11 +288,7 @@ impl Elsewhere for Elements {
         if !alone {
             return None;
         }
-        let class = u8::try_from(slot.classes.trailing_zeros()).ok()?;
-        if slot.until == FOREVER {
-            return Entry::forever(class);
-        }
-        Entry::new(class, slot.until.div_ceil(SECOND).checked_sub(epoch)?)
+        entry(u8::try_from(slot.classes.trailing_zeros()).ok()?, slot.until, epoch)
     }
 
     fn ban(entry: Entry, epoch: u64) -> Ban {
