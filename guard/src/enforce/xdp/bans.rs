@@ -12,15 +12,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 
-use guard_common::layout::{Ban, FOREVER, Slot};
-use guard_common::names::{BANS_V4, BANS_V6};
+use guard_common::layout::{Ban, Counter, FOREVER, Slot};
+use guard_common::names::SAMPLES_V4;
 
 use super::classes::Classes;
 use super::fill::fill;
 use super::map::Map;
-use super::store::Store;
+use super::store::{Source, Store};
 use super::table::BansV4;
 use super::value::{Hold, alike, compile, holds};
 use crate::core::addr::Prefix;
@@ -46,37 +45,6 @@ pub(super) struct Bans {
 pub(super) struct JailHold {
     pub(super) jail: JailId,
     pub(super) until: u64,
-}
-
-/// Key of a ban map.
-trait Source: aya::Pod + Default + Ord {
-    const MAP: &str;
-    fn of(address: IpAddr) -> Option<Self>;
-    fn prefix(self) -> Prefix;
-}
-
-impl Source for [u8; 4] {
-    const MAP: &str = BANS_V4;
-
-    fn of(address: IpAddr) -> Option<Self> {
-        if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None }
-    }
-
-    fn prefix(self) -> Prefix {
-        Prefix::host(IpAddr::from(self))
-    }
-}
-
-impl Source for [u8; 16] {
-    const MAP: &str = BANS_V6;
-
-    fn of(address: IpAddr) -> Option<Self> {
-        if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None }
-    }
-
-    fn prefix(self) -> Prefix {
-        Prefix::host(IpAddr::from(self))
-    }
 }
 
 impl Bans {
@@ -123,8 +91,17 @@ impl Bans {
     /// Every ban that the maps hold.
     pub(super) fn held(&self, classes: &Classes, now: Moment) -> Result<Vec<Held>, EnforceError> {
         let mut found = Vec::new();
-        held_family(&self.v4, &self.beyond, classes, now, &mut found)?;
-        held_family(&self.v6, &self.beyond, classes, now, &mut found)?;
+        let samples = self.v4.samples();
+        let samples = samples.map_err(|cause| failed(format!("read {SAMPLES_V4}"), cause))?;
+        let v4_dropped = |key: &[u8; 4], ban: &Ban| {
+            if self.v4.is_counted(key) {
+                return exactly(ban);
+            }
+            let Counter { packets, bytes } = samples.get(key).copied().unwrap_or_default();
+            Dropped { packets, bytes, sampled: true }
+        };
+        held_family(&self.v4, v4_dropped, &self.beyond, classes, now, &mut found)?;
+        held_family(&self.v6, |_, ban| exactly(ban), &self.beyond, classes, now, &mut found)?;
         Ok(found)
     }
 }
@@ -263,8 +240,14 @@ fn apply_family<K: Source, S: Store<K>>(
     Ok(())
 }
 
+/// What a ban that counts has dropped.
+pub(super) fn exactly(ban: &Ban) -> Dropped {
+    Dropped { packets: ban.packets, bytes: ban.bytes, sampled: false }
+}
+
 fn held_family<K: Source, S: Store<K>>(
     map: &S,
+    dropped: impl Fn(&K, &Ban) -> Dropped,
     beyond: &HashMap<Prefix, Vec<JailHold>>,
     classes: &Classes,
     now: Moment,
@@ -279,10 +262,8 @@ fn held_family<K: Source, S: Store<K>>(
             .map_err(|cause| failed(format!("read {}", K::MAP), cause))?;
         for (key, ban) in keys.iter().zip(&values) {
             let source = key.prefix();
-            let dropped =
-                map.is_counted(key).then_some(Dropped { packets: ban.packets, bytes: ban.bytes });
             let known = beyond.get(&source);
-            found.extend(held_by(ban, known, source, dropped, classes, now));
+            found.extend(held_by(ban, known, source, Some(dropped(key, ban)), classes, now));
         }
     }
     Ok(())

@@ -9,21 +9,25 @@
 //! more room beside the old one; likewise with less room when most have gone, and when its
 //! epoch lies so far back that ends no longer fit.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use guard_common::layout::{Ban, FOREVER, Slot};
-use guard_common::names::{BANS_V4, TABLE_V4};
-use guard_common::table::{Bans, Elsewhere, Entry, Found, Header, MAX_SECONDS, Place, Table};
+use guard_common::layout::{Ban, Counter};
+use guard_common::names::{BANS_V4, SAMPLES_V4, TABLE_V4};
+use guard_common::table::{Bans, Elsewhere, Found, Header, MAX_SECONDS, Place, Table};
 
 use super::map::{Cursor, Map};
 use super::store::Store;
 use super::syscall;
 use crate::enforce::Moment;
 
+mod elements;
 mod lines;
 
+use elements::{Elements, Failure, SECOND, number};
+pub(super) use elements::{entry, epoch};
 use lines::Lines;
 
 /// Whether this processor keeps loads and stores in order; the protocol was not tried on
@@ -40,34 +44,17 @@ const fn buckets(bans: usize) -> usize {
     bans * 2 / 5 + 64
 }
 
-const SECOND: u64 = 1_000_000_000;
-
 /// The IPv4 bans.
 #[derive(Debug)]
 pub(super) struct BansV4 {
     bans: Bans<Lines, Elements, InPlace>,
+    /// What bans in the table dropped, by samples.
+    samples: Map<[u8; 4], Counter>,
     limit: usize,
     /// More than so many go to a table.
     exact: usize,
     count: usize,
 }
-
-/// What went wrong, and at which address of those that were to be set.
-#[derive(Debug)]
-struct Failure {
-    at: Option<u32>,
-    cause: io::Error,
-}
-
-impl From<io::Error> for Failure {
-    fn from(cause: io::Error) -> Self {
-        Self { at: None, cause }
-    }
-}
-
-/// The hash map.
-#[derive(Debug)]
-struct Elements(Map<[u8; 4], Ban>);
 
 /// Where the programs find the table, and the agent after a restart.
 #[derive(Debug)]
@@ -80,6 +67,7 @@ impl BansV4 {
     /// The bans in a hash map and in the table that `outer` names.
     pub(super) fn open(
         map: Map<[u8; 4], Ban>,
+        samples: OwnedFd,
         outer: OwnedFd,
         directory: &Path,
         exact: usize,
@@ -91,7 +79,7 @@ impl BansV4 {
             Bans::adopt(table, Elements(map), place).map_err(|failure: Failure| failure.cause)?;
         let inside = bans.table().map_or(0, |table| table.entries().count());
         let count = inside + bans.elsewhere().each().map_err(|failure| failure.cause)?.len();
-        Ok(Self { bans, limit, exact, count })
+        Ok(Self { bans, samples: Map::new(samples)?, limit, exact, count })
     }
 
     /// Says that the pins are now in another directory.
@@ -103,8 +91,31 @@ impl BansV4 {
     pub(super) fn pins(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
         let outer = self.bans.place().outer.descriptor();
         let mut pins = vec![(BANS_V4, self.bans.elsewhere().0.descriptor()), (TABLE_V4, outer)];
+        pins.push((SAMPLES_V4, self.samples.descriptor()));
         pins.extend(self.bans.table().map(|table| (PINS[0], table.memory().fd())));
         pins
+    }
+
+    /// Whether it counts each packet that the ban of an address drops.
+    pub(super) fn is_counted(&self, key: &[u8; 4]) -> bool {
+        let table = self.bans.table();
+        !table.is_some_and(|table| matches!(table.find(number(key)), Found::Here(_)))
+    }
+
+    /// What bans that are not counted have dropped, about.
+    pub(super) fn samples(&self) -> io::Result<HashMap<[u8; 4], Counter>> {
+        let mut all = HashMap::new();
+        if self.bans.table().is_none() {
+            return Ok(all);
+        }
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let mut cursor = Cursor::default();
+        let mut more = true;
+        while more {
+            more = self.samples.walk(&mut cursor, &mut keys, &mut values)?;
+            all.extend(keys.iter().copied().zip(values.iter().copied()));
+        }
+        Ok(all)
     }
 
     /// Puts the table back in its place if the programs look for it in vain; whether they
@@ -178,23 +189,6 @@ impl BansV4 {
     }
 }
 
-/// The second since boot from which the ends in a table that is built now count.
-pub(super) fn epoch(now: Moment) -> u64 {
-    (now.boot_nanos / SECOND).saturating_sub(1)
-}
-
-/// A ban of one class in one word, if one word can say it.
-pub(super) fn entry(class: u8, until: u64, epoch: u64) -> Option<Entry> {
-    if until == FOREVER {
-        return Entry::forever(class);
-    }
-    Entry::new(class, until.div_ceil(SECOND).checked_sub(epoch)?)
-}
-
-fn number(key: &[u8; 4]) -> u32 {
-    u32::from_ne_bytes(*key)
-}
-
 /// Where a walk stands: the next line, then the hash map.
 #[derive(Debug, Default)]
 pub(super) struct At {
@@ -211,11 +205,6 @@ impl Store<[u8; 4]> for BansV4 {
 
     fn look_up(&self, key: &[u8; 4]) -> io::Result<Option<Ban>> {
         self.bans.look_up(number(key)).map_err(|failure| failure.cause)
-    }
-
-    fn is_counted(&self, key: &[u8; 4]) -> bool {
-        let table = self.bans.table();
-        !table.is_some_and(|table| matches!(table.find(number(key)), Found::Here(_)))
     }
 
     fn walk(
@@ -252,6 +241,9 @@ impl Store<[u8; 4]> for BansV4 {
     fn remove(&mut self, keys: &[[u8; 4]]) -> io::Result<()> {
         let addresses: Vec<u32> = keys.iter().map(number).collect();
         self.bans.remove(&addresses).map_err(|failure| failure.cause)?;
+        if self.bans.table().is_some() {
+            self.samples.delete_batch(keys)?;
+        }
         self.count -= keys.len().min(self.count);
         Ok(())
     }
@@ -275,56 +267,6 @@ impl Store<[u8; 4]> for BansV4 {
             return Err((room, io::Error::from_raw_os_error(libc::E2BIG)));
         }
         Ok(())
-    }
-}
-
-impl Elsewhere for Elements {
-    type Ban = Ban;
-    type Error = Failure;
-
-    fn entry(ban: &Ban, epoch: u64) -> Option<Entry> {
-        let [slot, rest @ ..] = ban.slots;
-        let alone = rest.iter().all(|slot| slot.classes == 0) && slot.classes.is_power_of_two();
-        if !alone {
-            return None;
-        }
-        entry(u8::try_from(slot.classes.trailing_zeros()).ok()?, slot.until, epoch)
-    }
-
-    fn ban(entry: Entry, epoch: u64) -> Ban {
-        let mut ban = Ban::default();
-        ban.slots[0] = Slot { classes: 1 << entry.class(), until: entry.until(epoch) };
-        ban
-    }
-
-    fn look_up(&self, address: u32) -> Result<Option<Ban>, Failure> {
-        Ok(self.0.look_up(&address.to_ne_bytes())?)
-    }
-
-    fn set(&mut self, bans: &[(u32, Ban)]) -> Result<(), Failure> {
-        let keys: Vec<[u8; 4]> = bans.iter().map(|(address, _)| address.to_ne_bytes()).collect();
-        let values: Vec<Ban> = bans.iter().map(|(_, ban)| *ban).collect();
-        self.0.update_batch(&keys, &values).map_err(|(done, cause)| Failure {
-            at: bans.get(done).map(|(address, _)| *address),
-            cause,
-        })
-    }
-
-    fn remove(&mut self, addresses: &[u32]) -> Result<(), Failure> {
-        let keys: Vec<[u8; 4]> = addresses.iter().map(|address| address.to_ne_bytes()).collect();
-        Ok(self.0.delete_batch(&keys)?)
-    }
-
-    fn each(&self) -> Result<Vec<(u32, Ban)>, Failure> {
-        let mut each = Vec::new();
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        let mut cursor = Cursor::default();
-        let mut more = true;
-        while more {
-            more = self.0.walk(&mut cursor, &mut keys, &mut values)?;
-            each.extend(keys.iter().map(number).zip(values.iter().copied()));
-        }
-        Ok(each)
     }
 }
 
