@@ -84,6 +84,9 @@ pub(crate) enum Sources {
     Clean,
 }
 
+/// Where in a frame the source of an IPv4 packet is.
+pub(crate) const V4_SOURCE: i16 = 14 + 12;
+
 /// Numbers of a set's addresses from here on are never banned.
 pub(crate) const CLEAN: u32 = 1 << 20;
 
@@ -96,7 +99,8 @@ pub(crate) fn sender(set: Set, sources: Sources, offset: i16) -> Result<Ebpf> {
     };
     let (mask, more) = (i32::try_from(mask)?, i32::try_from(more)?);
     let address = set.instructions();
-    let over = i16::try_from(address.len() + 7)?;
+    let sum = if offset == V4_SOURCE { 9 } else { 0 };
+    let over = i16::try_from(address.len() + 7 + sum)?;
     let mut program = vec![
         op(0x61, 6, 1, 0, 0),                     // r6 = start of the frame
         op(0x61, 7, 1, 4, 0),                     // r7 = its end
@@ -111,7 +115,23 @@ pub(crate) fn sender(set: Set, sources: Sources, offset: i16) -> Result<Ebpf> {
     program.extend([
         op(0xdc, 0, 0, 0, 32),     // to network order
         op(0x63, 6, 0, offset, 0), // source address = r0
-        op(0xb7, 0, 0, 0, 3),      // XDP_TX
+    ]);
+    if offset == V4_SOURCE {
+        // The identification makes up for the address, so that the checksum stays right.
+        program.extend([
+            op(0xbc, 2, 0, 0, 0),      // w2 = w0
+            op(0x74, 2, 0, 0, 16),     // w2 >>= 16
+            op(0x54, 0, 0, 0, 0xffff), // w0 &= 0xffff
+            op(0x0c, 0, 2, 0, 0),      // w0 += w2
+            op(0xbc, 2, 0, 0, 0),      // w2 = w0
+            op(0x74, 2, 0, 0, 16),     // w2 >>= 16
+            op(0x0c, 0, 2, 0, 0),      // w0 += w2
+            op(0xa4, 0, 0, 0, 0xffff), // w0 ^= 0xffff
+            op(0x6b, 6, 0, 14 + 4, 0), // identification = r0
+        ]);
+    }
+    program.extend([
+        op(0xb7, 0, 0, 0, 3), // XDP_TX
         op(0x95, 0, 0, 0, 0),
         op(0xb7, 0, 0, 0, 1), // out: XDP_DROP
         op(0x95, 0, 0, 0, 0),

@@ -162,7 +162,8 @@ impl Receiver {
         };
         let mut sender = self.cable.sender(self.set, sources, self.family)?;
         let judged = || self.guard.as_ref().map(|it| it.pinned.packets(verdict)).transpose();
-        let (before, segments) = (judged()?, self.segments()?);
+        let (before, segments) = (judged()?, self.counter("Tcp:", "InSegs")?);
+        let broken = self.counter("Ip:", "InHdrErrors")?;
         let rate = sender.flood(frames, core)?;
         if let (Some(before), Some(after)) = (before, judged()?) {
             ensure!(
@@ -172,21 +173,24 @@ impl Receiver {
                 after - before
             );
         } else if matches!(sources, Sources::Banned(_)) {
-            let passed = self.segments()? - segments;
+            let passed = self.counter("Tcp:", "InSegs")? - segments;
             ensure!(passed < 100, "{}: {passed} of {frames} reached TCP", self.name);
         }
+        let broken = self.counter("Ip:", "InHdrErrors")? - broken;
+        ensure!(broken < 100, "{}: {broken} of {frames} were no packets to the host", self.name);
         Ok(rate)
     }
 
-    /// TCP segments that have reached the host's stack.
-    fn segments(&self) -> Result<u64> {
+    /// A counter of the host's stack.
+    fn counter(&self, protocol: &str, wanted: &str) -> Result<u64> {
         self.cable.host.run(|| {
             let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
-            let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
-            let names = lines.next().context("no TCP counters")?.split(' ');
-            let numbers = lines.next().context("no TCP counters")?.split(' ');
+            let mut lines = text.lines().filter(|line| line.starts_with(protocol));
+            let names = lines.next().context("no counters")?.split(' ');
+            let numbers = lines.next().context("no counters")?.split(' ');
             let mut both = names.zip(numbers);
-            let (_, segments) = both.find(|(name, _)| *name == "InSegs").context("no InSegs")?;
+            let (_, segments) =
+                both.find(|(name, _)| *name == wanted).context("no such counter")?;
             Ok(segments.parse()?)
         })
     }

@@ -51,7 +51,7 @@ impl Family {
     /// Where in a frame the last four bytes of the source are.
     fn source_end(self) -> i16 {
         match self {
-            Self::V4 => 14 + 12,
+            Self::V4 => programs::V4_SOURCE,
             Self::V6 => 14 + 8 + 12,
         }
     }
@@ -96,6 +96,9 @@ impl Cable {
         let octets = address.context("no link-layer address")?.split(':');
         for (to, octet) in frame.iter_mut().zip(octets) {
             *to = u8::from_str_radix(octet, 16)?;
+        }
+        if family == Family::V4 {
+            settle_checksum(&mut frame);
         }
         let program = programs::sender(set, sources, family.source_end())?;
         Ok(Sender { cable: self, program, frame, from: index(&self.sender, OUTSIDE)? })
@@ -156,6 +159,20 @@ impl Sender<'_> {
             Ok(f64::from(u32::try_from(count)?) / seconds)
         })
     }
+}
+
+/// Sets source and identification of an IPv4 header to what adds nothing to its sum, and
+/// the checksum to what is then right.
+fn settle_checksum(frame: &mut [u8]) {
+    let header = &mut frame[14..34];
+    header[12..16].fill(0);
+    header[4..6].fill(0xff);
+    header[10..12].fill(0);
+    let words = header.chunks_exact(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]])));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let checksum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0);
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// A TCP packet to the host.

@@ -146,6 +146,7 @@ fn replace_family<K: Source, S: Store<K>>(
         value(group[0].0.prefix(), list, beyond, classes, now)
     };
 
+    let heads = heads(&wanted);
     // What is there: removed, changed, or left as it is.
     let mut there = vec![0_u64; wanted.len().div_ceil(64)];
     let (mut keys, mut values) = (Vec::new(), Vec::new());
@@ -157,8 +158,12 @@ fn replace_family<K: Source, S: Store<K>>(
             .map_err(|cause| failed(format!("read {}", K::MAP), cause))?;
         let mut changes = Changes::default();
         for (key, present) in keys.iter().zip(&values) {
-            let start = wanted.partition_point(|(other, _)| other < key);
-            let end = start + wanted[start..].partition_point(|(other, _)| other == key);
+            // Only among those that begin alike: a search over all would miss the cache.
+            let head = usize::from(key.head());
+            let (first, last) = (heads[head] as usize, heads[head + 1] as usize);
+            let start = first + wanted[first..last].partition_point(|(other, _)| other < key);
+            let same = wanted[start..last].iter().take_while(|(other, _)| other == key);
+            let end = start + same.count();
             if start == end {
                 changes.gone.push(*key);
                 continue;
@@ -189,6 +194,20 @@ fn replace_family<K: Source, S: Store<K>>(
     changes.make(map)?;
     map.fit(0, now);
     Ok(changed)
+}
+
+/// Where in a sorted list the addresses with each first two octets begin, and its end.
+fn heads<K: Source>(sorted: &[(K, u32)]) -> Vec<u32> {
+    let mut heads = vec![0_u32; (1 << 16) + 1];
+    for (key, _) in sorted {
+        heads[usize::from(key.head()) + 1] += 1;
+    }
+    let mut sum = 0;
+    for head in &mut heads {
+        sum += *head;
+        *head = sum;
+    }
+    heads
 }
 
 fn apply_family<K: Source, S: Store<K>>(

@@ -68,7 +68,11 @@ pub(super) fn fill(
             inside -= 1;
         }
         let source = Prefix::host(IpAddr::from(address.to_ne_bytes()));
-        outside.extend(value(source, list, beyond, classes, now)?.map(|ban| (address, ban)));
+        let Some(ban) = value(source, list, beyond, classes, now)? else { continue };
+        match table::word(&ban, epoch) {
+            Some(entry) if table.enter(address, entry).is_ok() => inside += 1,
+            _ => outside.push((address, ban)),
+        }
     }
     let changed = inside + outside.len();
     map.finish(table, inside, &outside).map_err(broken("fill"))?;

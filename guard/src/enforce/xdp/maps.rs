@@ -23,7 +23,6 @@ use super::classes::{self, Classes};
 use super::map::{Cursor, Map, look_up_per_cpu};
 use super::nets::{Nets, Steps};
 use super::pins;
-use super::store::Store;
 use super::syscall;
 use super::table::BansV4;
 use crate::core::delta::{Delta, JailPorts, Snapshot};
@@ -58,8 +57,7 @@ impl Maps {
     pub(super) fn open(directory: &Path, options: &XdpOptions) -> io::Result<Self> {
         let pin = |name: &str| syscall::open_pin(&directory.join(name));
         let v4 = Map::new(pin(BANS_V4)?)?;
-        let v4 =
-            BansV4::open(v4, pin(SAMPLES_V4)?, pin(TABLE_V4)?, directory, options.exact_counters)?;
+        let v4 = BansV4::open(v4, pin(SAMPLES_V4)?, pin(TABLE_V4)?, directory, options)?;
         let mut maps = Self {
             bans: Bans::new(v4, Map::new(pin(BANS_V6)?)?),
             nets: Nets::new(Map::new(pin(BANS_V4_NETS)?)?, Map::new(pin(BANS_V6_NETS)?)?),
@@ -93,7 +91,7 @@ impl Maps {
         let meta = self.meta.look_up(&0)?.unwrap_or_default();
         Ok(meta.abi == ABI
             && meta.boot_id == boot_id
-            && self.bans.v4.limit() == options.bans as usize
+            && self.bans.v4.fits(options)
             && self.bans.v6.info().max_entries == options.bans
             && self.nets.v4.info().max_entries == options.bans
             && self.nets.v6.info().max_entries == options.bans

@@ -15,6 +15,8 @@ pub(super) trait Source: aya::Pod + Default + Ord {
     const MAP: &str;
     fn of(address: IpAddr) -> Option<Self>;
     fn prefix(self) -> Prefix;
+    /// The first two octets.
+    fn head(self) -> u16;
 }
 
 impl Source for [u8; 4] {
@@ -22,6 +24,10 @@ impl Source for [u8; 4] {
 
     fn of(address: IpAddr) -> Option<Self> {
         if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None }
+    }
+
+    fn head(self) -> u16 {
+        u16::from_be_bytes([self[0], self[1]])
     }
 
     fn prefix(self) -> Prefix {
@@ -34,6 +40,10 @@ impl Source for [u8; 16] {
 
     fn of(address: IpAddr) -> Option<Self> {
         if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None }
+    }
+
+    fn head(self) -> u16 {
+        u16::from_be_bytes([self[0], self[1]])
     }
 
     fn prefix(self) -> Prefix {

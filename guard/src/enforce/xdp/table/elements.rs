@@ -40,6 +40,16 @@ pub(in super::super) fn entry(class: u8, until: u64, epoch: u64) -> Option<Entry
     Entry::new(class, until.div_ceil(SECOND).checked_sub(epoch)?)
 }
 
+/// A whole ban in one word, if one word can say it.
+pub(in super::super) fn word(ban: &Ban, epoch: u64) -> Option<Entry> {
+    let [slot, rest @ ..] = ban.slots;
+    let alone = rest.iter().all(|slot| slot.classes == 0) && slot.classes.is_power_of_two();
+    if !alone {
+        return None;
+    }
+    entry(u8::try_from(slot.classes.trailing_zeros()).ok()?, slot.until, epoch)
+}
+
 pub(super) fn number(key: &[u8; 4]) -> u32 {
     u32::from_ne_bytes(*key)
 }
@@ -49,12 +59,7 @@ impl Elsewhere for Elements {
     type Error = Failure;
 
     fn entry(ban: &Ban, epoch: u64) -> Option<Entry> {
-        let [slot, rest @ ..] = ban.slots;
-        let alone = rest.iter().all(|slot| slot.classes == 0) && slot.classes.is_power_of_two();
-        if !alone {
-            return None;
-        }
-        entry(u8::try_from(slot.classes.trailing_zeros()).ok()?, slot.until, epoch)
+        word(ban, epoch)
     }
 
     fn ban(entry: Entry, epoch: u64) -> Ban {

@@ -18,6 +18,7 @@ use guard_common::layout::{Ban, Counter};
 use guard_common::names::{BANS_V4, SAMPLES_V4, TABLE_V4};
 use guard_common::table::{Bans, Elsewhere, Found, Header, MAX_SECONDS, Place, Table};
 
+use super::XdpOptions;
 use super::map::{Cursor, Map};
 use super::store::Store;
 use super::syscall;
@@ -27,7 +28,7 @@ mod elements;
 mod lines;
 
 use elements::{Elements, Failure, SECOND, number};
-pub(super) use elements::{entry, epoch};
+pub(super) use elements::{entry, epoch, word};
 use lines::Lines;
 
 /// Whether this processor keeps loads and stores in order; the protocol was not tried on
@@ -38,10 +39,10 @@ const SUPPORTED: bool = cfg!(target_arch = "x86_64");
 const PINS: [&str; 2] = ["TABLE_LINES", "TABLE_LINES_NEW"];
 
 /// Bans a bucket has at most, on average, before there are more buckets.
-const FULL: usize = 4;
+const FULL: usize = 5;
 /// Buckets for so many bans: as many as leave room to grow.
 const fn buckets(bans: usize) -> usize {
-    bans * 2 / 5 + 64
+    bans / 4 + 64
 }
 
 /// The IPv4 bans.
@@ -70,16 +71,32 @@ impl BansV4 {
         samples: OwnedFd,
         outer: OwnedFd,
         directory: &Path,
-        exact: usize,
+        options: &XdpOptions,
     ) -> io::Result<Self> {
         let place = InPlace { outer: Map::new(outer)?, directory: directory.to_owned() };
         let table = place.table()?;
-        let limit = map.info().max_entries as usize;
+        let (limit, exact) = (options.bans as usize, options.exact_counters);
         let bans =
             Bans::adopt(table, Elements(map), place).map_err(|failure: Failure| failure.cause)?;
         let inside = bans.table().map_or(0, |table| table.entries().count());
         let count = inside + bans.elsewhere().each().map_err(|failure| failure.cause)?.len();
         Ok(Self { bans, samples: Map::new(samples)?, limit, exact, count })
+    }
+
+    /// How many bans the hash map is to hold. Beside a table it has those that no word can
+    /// say and the few that find no room; half of all is much more than that, and its
+    /// buckets take memory whether they are used or not.
+    pub(super) fn outside(options: &XdpOptions) -> u32 {
+        if !SUPPORTED || options.bans as usize <= options.exact_counters {
+            return options.bans;
+        }
+        let exact = u32::try_from(options.exact_counters).unwrap_or(u32::MAX);
+        options.bans.div_ceil(2).max(exact)
+    }
+
+    /// Whether its maps are as large as they are to be.
+    pub(super) fn fits(&self, options: &XdpOptions) -> bool {
+        self.bans.elsewhere().0.info().max_entries == Self::outside(options)
     }
 
     /// Says that the pins are now in another directory.
@@ -200,6 +217,10 @@ impl Store<[u8; 4]> for BansV4 {
     type At = At;
 
     fn limit(&self) -> usize {
+        // The table takes any number; what is full before is the hash map.
+        if self.count < self.limit {
+            return self.bans.elsewhere().0.info().max_entries as usize;
+        }
         self.limit
     }
 
