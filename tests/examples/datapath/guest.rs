@@ -25,7 +25,7 @@ struct Bridge {
 
 impl Bridge {
     fn new() -> Result<Self> {
-        let [outside, host, guest] = ["outside", "host", "guest"].map(|role| Namespace::new(role));
+        let [outside, host, guest] = ["outside", "host", "guest"].map(Namespace::new);
         let bridge = Self { outside: outside?, host: host?, guest: guest? };
         namespace::cable((&bridge.outside, "out0"), (&bridge.host, "up0"))?;
         namespace::cable((&bridge.guest, "eth0"), (&bridge.host, "tap0"))?;
