@@ -120,6 +120,10 @@ pub const PORT_CLASS_ENTRIES: u32 = 2 * 65_536 + 1;
 /// Index of everything that is neither TCP nor UDP, or whose port cannot be read.
 pub const OTHER_INDEX: u32 = 2 * 65_536;
 
+/// Index of a packet whose ports lie behind more headers than are walked. It is beyond the
+/// map, and stands for every class: who is banned does not get through by hiding them.
+pub const HIDDEN_INDEX: u32 = PORT_CLASS_ENTRIES;
+
 /// Index of a TCP (`tcp`) or UDP port in the port class map.
 pub const fn port_index(tcp: bool, port: u16) -> u32 {
     port as u32 + if tcp { 0 } else { 65_536 }

@@ -6,16 +6,17 @@
 //!
 //! The same code runs in the kernel and in the tests on the host. It is bounded (two
 //! VLAN tags, [`EXTENSIONS`] IPv6 extension headers), never reads what the reader does
-//! not have, and does not decide anything: what it cannot follow is [`Unwalked`].
+//! not have, and does not decide anything: what it cannot follow is [`Unwalked`], and
+//! ports behind more headers than that are [`HIDDEN_INDEX`].
 
 use core::net::IpAddr;
 
-use crate::layout::{OTHER_INDEX, port_index};
+use crate::layout::{HIDDEN_INDEX, OTHER_INDEX, port_index};
 
 /// VLAN tags that are walked; a frame with more of them is not followed.
 pub const VLAN_TAGS: usize = 2;
 
-/// IPv6 extension headers that are walked; a packet with more of them is not followed.
+/// IPv6 extension headers that are walked; what lies behind more of them is not looked at.
 pub const EXTENSIONS: usize = 8;
 
 /// The bytes of one packet.
@@ -148,7 +149,7 @@ pub struct Ipv4(usize);
 pub struct Ipv6(usize);
 
 /// What a ban can be about, read when it is asked for. Every function fails when the
-/// packet ends before, and when the walk's bound is met before.
+/// packet ends before.
 pub trait Header: Copy {
     /// Whether there may be other headers before the ports, which a loop walks.
     const CHAINED: bool;
@@ -167,7 +168,7 @@ pub trait Header: Copy {
 
     /// Index of its destination port in the port class map; [`OTHER_INDEX`] for what is
     /// neither TCP nor UDP, and for a fragment that is not the first: what stands where
-    /// ports would be is not read.
+    /// ports would be is not read. [`HIDDEN_INDEX`] when the walk's bound is met before.
     ///
     /// # Errors
     /// As above.
@@ -311,7 +312,7 @@ impl Header for Ipv6 {
                 protocol => return transport(packet, protocol, offset),
             }
         }
-        Err(Unwalked::Unparsed)
+        Ok(HIDDEN_INDEX)
     }
 }
 

@@ -3,7 +3,8 @@
 //! Input: a packet and the [`Tables`] (in the kernel, the BPF maps; in tests, plain
 //! ones). Output: a [`Judgement`]. Invariant: only [`Verdict::Drop`] stops a packet, and
 //! only a ban that covers its port, towards an address that is in scope, before the ban's
-//! end, leads there. Everything that is unclear passes.
+//! end, leads there. Everything that is unclear passes, but for packets of banned sources
+//! whose ports are hidden behind more headers than are walked: those could be any.
 
 use crate::layout::{SCOPE_ALL, Slot};
 use crate::packet::{Address, Header, Link, Network, Reader, Unwalked, network};
@@ -75,7 +76,8 @@ pub trait Tables {
     /// The latest end among what the ban cuts off of these port classes, in nanoseconds
     /// since boot; 0 if it cuts off none of them. See [`latest`].
     fn latest(&self, ban: Self::Ban, classes: u64) -> u64;
-    /// The port classes at an index of [`crate::layout::port_index`].
+    /// The port classes at an index of [`crate::layout::port_index`]; every class at
+    /// [`crate::layout::HIDDEN_INDEX`].
     fn port_classes(&self, index: u32) -> u64;
     /// [`crate::layout::SCOPE_HOST`] or [`SCOPE_ALL`].
     fn scope(&self) -> u32;

@@ -91,7 +91,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn port_classes(&self, index: u32) -> u64 {
-        PORT_CLASSES.get(index).copied().unwrap_or(0)
+        // Every index but the hidden one is in the map.
+        PORT_CLASSES.get(index).copied().unwrap_or(u64::MAX)
     }
 
     #[inline(always)]

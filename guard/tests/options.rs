@@ -197,3 +197,27 @@ fn what_the_filter_is_told() {
     assert_eq!((place.line, place.column), (4, 10));
     assert_eq!(jails(&settings).jails.len(), 1);
 }
+
+#[test]
+fn how_long_ipv6_prefixes_are() {
+    for (lines, length) in [
+        ("", 64),
+        ("ipv6prefix = 128", 128),
+        ("ipv6prefix = /56", 56),
+        ("ipv6prefix =", 64),
+        ("ipv6prefix = 1", 1),
+    ] {
+        assert_eq!(jail(lines).ipv6_prefix, length, "{lines}");
+    }
+    for wrong in ["0", "129", "64 64", "-1", "long"] {
+        let text = format!("[x]\nenabled = true\nfilter = f\nipv6prefix = {wrong}\n");
+        let host = Host::new(&[FILTER, ("jail.local", &text)]);
+        assert!(host.load().jails.is_empty(), "{wrong}");
+        let told = host.told().join("\n");
+        assert!(told.contains(&format!("ipv6prefix = `{wrong}` is no length")), "{told}");
+    }
+    // A directory of its own, as /etc/fail2ban: the same.
+    let text = "[DEFAULT]\n[x]\nenabled = true\nfilter = f\nbackend = systemd\nmaxretry = 3\n";
+    let host = Host::new(&[FILTER, ("jail.conf", text)]);
+    assert_eq!(only(&host).ipv6_prefix, 64);
+}

@@ -61,6 +61,10 @@ impl Program {
     /// header, and where it makes a socket buffer of the packet, the whole fixed header of
     /// the IP version that bytes 12 and 13 speak of, whatever they mean to the program.
     pub fn takes(self, packet: &[u8]) -> bool {
+        // It gives what is not `frags` one page, of which it takes some for itself.
+        if packet.len() > 3_000 && self != Self::Xdp {
+            return false;
+        }
         let shortest = match (self, packet.get(12..14)) {
             (Self::TcxEthernet | Self::TcxIp, Some([0x08, 0x00])) => 14 + 20,
             (Self::TcxEthernet | Self::TcxIp, Some([0x86, 0xdd])) => 14 + 40,

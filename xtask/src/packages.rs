@@ -18,7 +18,7 @@ pub(crate) const NAMESPACES: &[&str] =
 pub(crate) const PEERS: &[&str] = &["python3"];
 
 /// To test the data plane.
-pub(crate) const KERNEL: &[&str] = &["ethtool"];
+pub(crate) const KERNEL: &[&str] = &["ethtool", "iptables"];
 
 /// To measure the data plane beside its peers.
 pub(crate) const DATAPATH: &[&str] = &["iperf3", "xdp-tools"];

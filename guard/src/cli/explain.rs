@@ -59,7 +59,7 @@ fn of_address(context: &Context, arguments: &Arguments, source: Prefix) -> Resul
     let mut text = format!("{source}\n");
     for standing in &all {
         let _ = writeln!(text, "\n{}", standing.jail);
-        for words in words_of(standing) {
+        for words in words_of(source, standing) {
             let _ = writeln!(text, "  {words}");
         }
     }
@@ -67,13 +67,17 @@ fn of_address(context: &Context, arguments: &Arguments, source: Prefix) -> Resul
 }
 
 /// How a source stands in a jail, in sentences.
-fn words_of(standing: &Standing) -> Vec<String> {
+fn words_of(source: Prefix, standing: &Standing) -> Vec<String> {
     let mut words = Vec::new();
     if let Some(ban) = &standing.ban {
         let until = ban
             .until
             .map_or_else(|| "for ever".to_owned(), |until| format!("until {}", local(until)));
-        words.push(format!("banned since {} {until}: {}", local(ban.since), ban.reason));
+        let with = match source == ban.source {
+            true => String::new(),
+            false => format!(" with {}", ban.source),
+        };
+        words.push(format!("banned{with} since {} {until}: {}", local(ban.since), ban.reason));
     }
     match (standing.ban.is_some(), standing.enforced) {
         (true, true) => {
@@ -94,6 +98,9 @@ fn words_of(standing: &Standing) -> Vec<String> {
             format!("{count} of {limit} failures within {within}: {}", times.join(", "))
         }
     });
+    if let Some(network) = standing.counted_with {
+        words.push(format!("counted and banned with {network}"));
+    }
     if let Some(allowed) = &standing.allowed {
         words.push(format!("no log line can ban it: {allowed}"));
     }
@@ -166,7 +173,8 @@ fn words_of_line(verdict: &Verdict) -> Vec<String> {
         Decision::Allowed { why } => format!("{who} failed, but is never banned: {why}"),
         Decision::NoAddress => format!("{who} failed, but is no address that can be banned"),
         Decision::Counted => format!(
-            "{who} failed: counts as 1 of {} within {}, then a ban {}",
+            "{who} failed: counts{} as 1 of {} within {}, then a ban {}",
+            verdict.counted_with.map_or(String::new(), |network| format!(" with {network}")),
             verdict.max_retry,
             verdict.find_time,
             length(verdict.ban_time)

@@ -8,7 +8,7 @@ use crate::config::{self, agent::Settings};
 use crate::core::addr::Prefix;
 use crate::core::effects::Outcome;
 use crate::core::engine::Engine;
-use crate::core::jail::JailName;
+use crate::core::jail::{Jail, JailName};
 use crate::daemon::stored::{self, Recalled};
 use crate::daemon::{backend, run};
 use crate::store::{Store, StoreError, StoredBan};
@@ -34,6 +34,16 @@ pub(super) fn unban(
         Err(StoreError::Held { .. }) => return Ok(None),
         unbanned => unbanned.map_err(|e| not_done(&e))?,
     };
+    let mut outcome = Outcome { changed, ..Outcome::default() };
+    let bans = store.bans().map_err(|e| not_done(&e))?;
+    for (jail, source, network) in networks(&jails, &bans, jail, sources.unwrap_or_default()) {
+        let unbanned = store.unban(Some(&jail), Some(&[network]), now.wall, &known);
+        let unbanned = unbanned.map_err(|e| not_done(&e))?;
+        outcome.changed += unbanned;
+        if unbanned > 0 && !outcome.with_network.contains(&(source, network)) {
+            outcome.with_network.push((source, network));
+        }
+    }
     let left_out = |ban: &StoredBan| !known.contains(&ban.jail);
     if store.bans().map_err(|e| not_done(&e))?.iter().any(left_out) {
         for problem in diagnostics.errors() {
@@ -59,5 +69,31 @@ pub(super) fn unban(
             Failure::NotDone(format!("lifted in the store, but not in the kernel: {error}"))
         })?;
     }
-    Ok(Some(Outcome { changed, ..Outcome::default() }))
+    Ok(Some(outcome))
+}
+
+/// The networks that addresses were counted with: in which jail, which address, which
+/// network. As in the engine, not those that are banned by hand.
+fn networks(
+    jails: &[Jail],
+    bans: &[StoredBan],
+    only: Option<&JailName>,
+    sources: &[Prefix],
+) -> Vec<(JailName, Prefix, Prefix)> {
+    let mut networks = Vec::new();
+    for &source in sources {
+        let counted = jails.iter().filter_map(|jail| {
+            let network = source.counted_with(jail.ipv6_prefix);
+            let same = |ban: &&StoredBan| ban.jail == jail.name && ban.source == network;
+            let stays = bans.iter().find(same).is_some_and(|ban| !ban.ends_with(source));
+            (network != source && !stays).then(|| (jail.name.clone(), source, network))
+        });
+        let banned = bans.iter().filter(|ban| ban.ends_with(source));
+        networks.extend(counted);
+        networks.extend(banned.map(|ban| (ban.jail.clone(), source, ban.source)));
+    }
+    networks.retain(|(jail, ..)| only.is_none_or(|only| only == jail));
+    networks.sort_unstable();
+    networks.dedup();
+    networks
 }

@@ -35,7 +35,8 @@ pub(super) struct BanArguments {
 #[derive(Debug, clap::Args)]
 pub(super) struct UnbanArguments {
     /// The jail, and the addresses or prefixes to let in again; with --all only those. A
-    /// ban of a prefix is lifted by that prefix, not by an address in it.
+    /// ban of a prefix is lifted by that prefix; that of a network with which IPv6
+    /// addresses are counted (`ipv6prefix`) by any of them as well.
     #[arg(value_name = "JAIL ADDR", required_unless_present = "all")]
     words: Vec<String>,
     /// In all jails; without an address: everybody.
@@ -124,6 +125,9 @@ fn tell(context: &Context, outcome: &Outcome, unchanged: &str) -> Result<(), Fai
         output::print(&format!("{}\n", outcome.changed))?;
         for source in &outcome.unchanged {
             output::talk(&format!("{source} is {unchanged}"));
+        }
+        for (source, network) in &outcome.with_network {
+            output::talk(&format!("{source} was banned with {network}, which is let in again"));
         }
         for (source, prefix) in &outcome.still_banned {
             output::talk(&format!("{source} is still banned with {prefix}: unban that too"));

@@ -1,9 +1,10 @@
 //! `guardctl probe`: what each interface can do, and what would be chosen.
 
 use crate::cli::{Context, Failure, output};
+use crate::config;
 use crate::config::agent::Backend;
 use crate::daemon::backend;
-use crate::enforce::nft::Nft;
+use crate::enforce::nft::{Nft, nat};
 use crate::enforce::probe::{self, ProbedInterface};
 use crate::host;
 
@@ -18,15 +19,27 @@ struct Found {
     backend: Backend,
     /// Why.
     backend_reason: String,
+    /// Rules that send packets to another port or host, and so past bans or into them,
+    /// since XDP sees packets before; in words.
+    redirections: Vec<String>,
 }
 
 pub(super) fn probe(context: &Context) -> Result<(), Failure> {
     let settings = &context.settings;
     let host = host::read().map_err(|error| Failure::NotDone(error.to_string()))?;
-    let bpf =
-        probe::probe(&host, &settings.interfaces, settings.generic_xdp, &settings.bpf_directory);
+    let bpf = probe::probe(&host, &backend::xdp_options(settings));
     let (backend, backend_reason) = backend::foresee(settings);
+    let mut redirections = Vec::new();
+    if matches!(backend, Backend::Xdp | Backend::Auto) {
+        let jails = config::jails(settings).jails;
+        let jails: Vec<_> = jails.into_iter().map(|jail| (jail.name, jail.ports)).collect();
+        match nat::redirections() {
+            Ok(rules) => redirections = nat::warnings(&rules, &jails, &host.addresses.own),
+            Err(error) => redirections.push(format!("not known: {error}")),
+        }
+    }
     let found = Found {
+        redirections,
         backend,
         backend_reason,
         bpf,
@@ -49,7 +62,11 @@ pub(super) fn probe(context: &Context) -> Result<(), Failure> {
     let header = ["INTERFACE", "DRIVER", "NATIVE XDP", "OTHER PROGRAM", "GUARDED BY", "WHY"];
     let rows: Vec<Vec<String>> =
         found.bpf.interfaces.iter().map(|one| row(one, found.backend)).collect();
-    output::print(&output::table(&header, &rows))
+    output::print(&output::table(&header, &rows))?;
+    if !found.redirections.is_empty() {
+        output::print("\n")?;
+    }
+    found.redirections.iter().try_for_each(|told| output::print(&format!("NAT  {told}\n")))
 }
 
 fn row(probed: &ProbedInterface, backend: Backend) -> Vec<String> {

@@ -114,6 +114,7 @@ impl Builder<'_> {
         let max_retry = max_retry(options.option("maxretry"), found);
         let find_time = find_time(options.option("findtime"), found);
         let ban_time = ban_time(options.option("bantime"), found);
+        let ipv6_prefix = ipv6_prefix(&options.scope(), found);
         let nothing = Text::default();
         let allowed = allowed(options.option("ignoreip").unwrap_or(&nothing), found);
         let escalation = escalation(&options, found);
@@ -131,6 +132,7 @@ impl Builder<'_> {
             max_retry: max_retry?,
             find_time: find_time?,
             ban_time: ban_time?,
+            ipv6_prefix: ipv6_prefix?,
             allow: allowed.list,
             filter: filter?,
             source: source?,
@@ -184,6 +186,25 @@ fn ban_time(value: Option<&Text>, found: &mut Diagnostics) -> Option<Option<Span
         return None;
     }
     Some(length)
+}
+
+/// Leading bits of IPv6 addresses that are counted and banned as one.
+fn ipv6_prefix(scope: &Scope<'_>, found: &mut Diagnostics) -> Option<u8> {
+    let Some(value) = scope.value("ipv6prefix") else { return Some(Jail::IPV6_PREFIX) };
+    let value = taken(value, found)?;
+    let text = value.as_str().trim();
+    match text.strip_prefix('/').unwrap_or(text).parse() {
+        Ok(length @ 1..=128) => Some(length),
+        _ if text.is_empty() => Some(Jail::IPV6_PREFIX),
+        _ => {
+            found.push(
+                Diagnostic::error(format!("ipv6prefix = `{value}` is no length of a prefix"))
+                    .at(&value)
+                    .help("write 64 to count and ban networks of that length, 128 for single addresses"),
+            );
+            None
+        }
+    }
 }
 
 fn compiled(

@@ -10,8 +10,9 @@ use crate::config::layers::{Layer, Section};
 use crate::config::resolve::{self, taken};
 use crate::config::text::Text;
 
-/// Keys that are no options of Fail2Ban's server but mean something to jails.
-const OTHERS: [&str; 8] = [
+/// Keys that are no options of Fail2Ban's server but mean something to jails; `ipv6prefix`
+/// is guard's own.
+const OTHERS: [&str; 9] = [
     "port",
     "protocol",
     "banaction",
@@ -20,6 +21,7 @@ const OTHERS: [&str; 8] = [
     "chain",
     "mode",
     "fail2ban_agent",
+    "ipv6prefix",
 ];
 
 /// `1`, `on`, `true` and `yes`; `0`, `off`, `false`, `no` and nothing.

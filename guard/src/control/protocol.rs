@@ -102,9 +102,13 @@ pub struct Standing {
     pub find_time: Span,
     /// When it failed, in microseconds since the epoch; only what still counts.
     pub failures: Vec<Timestamp>,
-    /// Its ban, if the agent holds one.
+    /// The network that it is counted and banned with, if it is not taken alone; the
+    /// failures are then of all its addresses.
+    #[serde(default)]
+    pub counted_with: Option<Prefix>,
+    /// Its ban, or that of the longest banned prefix around it, if the agent holds one.
     pub ban: Option<StandingBan>,
-    /// Whether the kernel holds a ban of this jail for it.
+    /// Whether the kernel holds that ban, or one of this jail for it if there is none.
     pub enforced: bool,
     /// What the kernel dropped of it; `null` where that is not counted.
     pub dropped: Option<Dropped>,
@@ -116,6 +120,8 @@ pub struct Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct StandingBan {
+    /// Who is banned: the one who was asked about, or a prefix around it.
+    pub source: Prefix,
     /// Since when, in microseconds since the epoch.
     pub since: Timestamp,
     /// Until when; `null` for ever.

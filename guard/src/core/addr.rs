@@ -39,11 +39,12 @@ impl Prefix {
     }
 
     /// The prefix that an address is counted and banned with: IPv6 with its first `length`
-    /// bits, for whoever has one address of a network has the others too. IPv4, and what
-    /// is as wide already, stays as it is; so does everything when `length` is 128 or more.
+    /// bits, for whoever has one address of a network has the others too. IPv4, what is as
+    /// wide already, and addresses that say nothing of networks ([`translated`]) stay as
+    /// they are; so does everything when `length` is 128 or more.
     pub fn counted_with(self, length: u8) -> Self {
         match self.0 {
-            IpNet::V6(net) if length < net.prefix_len() => {
+            IpNet::V6(net) if length < net.prefix_len() && !translated(net.addr()) => {
                 Self::new(IpAddr::V6(net.addr()), length).unwrap_or(self)
             }
             _ => self,
@@ -79,6 +80,16 @@ impl Prefix {
     pub fn overlaps(&self, other: &Self) -> bool {
         self.contains(other) || other.contains(self)
     }
+}
+
+/// Whether an IPv6 address stands for an IPv4 client from anywhere, so that its network
+/// has nobody in common: 64:ff9b::/96 (RFC 6052), 64:ff9b:1::/48 (RFC 8215), and Teredo,
+/// 2001::/32 (RFC 4380), whose /64 is that of a server.
+fn translated(address: Ipv6Addr) -> bool {
+    matches!(
+        address.segments(),
+        [0x64, 0xff9b, 0, 0, 0, 0, _, _] | [0x64, 0xff9b, 1, ..] | [0x2001, 0, ..]
+    )
 }
 
 impl From<IpAddr> for Prefix {
@@ -135,32 +146,32 @@ impl FromStr for Prefix {
 
 /// An IPv4 address, if the text is one as the standard library reads it, and sooner.
 pub(in crate::core) fn ipv4(text: &str) -> Option<Ipv4Addr> {
-    let text = text.as_bytes();
+    let mut rest = text.as_bytes();
     let mut octets = [0; 4];
-    let mut at = 0;
-    for (number, octet) in octets.iter_mut().enumerate() {
-        if number > 0 {
-            if text.get(at) != Some(&b'.') {
+    for (octet, is_last) in octets.iter_mut().zip([false, false, false, true]) {
+        let digit = |byte: u8| Some(u32::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit < 10);
+        let (&first, mut after) = rest.split_first()?;
+        let mut value = digit(first)?;
+        for _ in 0..2 {
+            let Some((Some(digit), more)) =
+                after.split_first().map(|(byte, more)| (digit(*byte), more))
+            else {
+                break;
+            };
+            // No leading zero: elsewhere that means octal.
+            if value == 0 {
                 return None;
             }
-            at += 1;
-        }
-        let first = at;
-        let mut value = 0u16;
-        while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0'))
-            && digit < 10
-            && at < first + 3
-        {
-            value = value * 10 + u16::from(digit);
-            at += 1;
-        }
-        // No leading zero: elsewhere that means octal.
-        if at == first || (at > first + 1 && text[first] == b'0') {
-            return None;
+            (value, after) = (value * 10 + digit, more);
         }
         *octet = u8::try_from(value).ok()?;
+        rest = match after {
+            [] if is_last => return Some(octets.into()),
+            [b'.', more @ ..] if !is_last => more,
+            _ => return None,
+        };
     }
-    (at == text.len()).then(|| octets.into())
+    None
 }
 
 impl serde::Serialize for Prefix {
@@ -236,6 +247,11 @@ mod tests {
             ("2001:db8::1", 200, "2001:db8::1"),
             ("2001:db8::/48", 64, "2001:db8::/48"),
             ("::ffff:192.0.2.1", 64, "192.0.2.1"),
+            ("64:ff9b::192.0.2.1", 64, "64:ff9b::192.0.2.1"),
+            ("64:ff9b:1:2::1", 64, "64:ff9b:1:2::1"),
+            ("64:ff9b:2::1", 64, "64:ff9b:2::/64"),
+            ("2001:0:c000:201::1", 64, "2001:0:c000:201::1"),
+            ("2001:1::1", 64, "2001:1::/64"),
             ("192.0.2.1", 24, "192.0.2.1"),
         ] {
             assert_eq!(prefix(address).counted_with(length), prefix(counted), "{address}");

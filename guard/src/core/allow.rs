@@ -78,6 +78,18 @@ impl Gate<'_> {
         }
     }
 
+    /// Clears a source that a log line accuses, together with the network that it is
+    /// counted with ([`Prefix::counted_with`]); alone, if there is somebody in that network
+    /// who must not be banned.
+    ///
+    /// # Errors
+    /// Why the source itself must not be banned.
+    pub fn clear_with(&self, source: Prefix, length: u8) -> Result<Cleared, Allowed> {
+        let alone = self.clear(source)?;
+        let network = source.counted_with(length);
+        if network == source { Ok(alone) } else { Ok(self.clear(network).unwrap_or(alone)) }
+    }
+
     /// Clears a source that is banned by hand with `--force`.
     pub fn force(&self, source: Prefix) -> Cleared {
         Cleared { source, forced: self.allowed(&source).is_some() }
@@ -128,6 +140,10 @@ mod tests {
     }
 
     fn gate_says(source: &str) -> Option<String> {
+        at_gate(|gate| gate.clear(prefix(source)).err().map(|allowed| allowed.to_string()))
+    }
+
+    fn at_gate<T>(ask: impl FnOnce(Gate<'_>) -> T) -> T {
         let host = HostAddresses {
             own: vec![prefix("198.51.100.2").address(), prefix("2001:db8::2").address()],
             gateways: vec![prefix("198.51.100.1").address()],
@@ -135,8 +151,7 @@ mod tests {
         let global: AllowList = [prefix("10.0.0.0/8")].into_iter().collect();
         let jail: AllowList = [prefix("203.0.113.7")].into_iter().collect();
         let elsewhere: AllowList = [prefix("192.0.2.80")].into_iter().collect();
-        let gate = Gate { host: &host, global: &global, jail: &jail, elsewhere: &elsewhere };
-        gate.clear(prefix(source)).err().map(|allowed| allowed.to_string())
+        ask(Gate { host: &host, global: &global, jail: &jail, elsewhere: &elsewhere })
     }
 
     #[test]
@@ -154,6 +169,20 @@ mod tests {
         ] {
             assert!(gate_says(allowed).is_some(), "{allowed}");
             assert_eq!(gate_says(neighbour), None, "{neighbour}");
+        }
+    }
+
+    #[test]
+    fn a_network_with_somebody_allowed_is_not_cleared_with_its_addresses() {
+        for (source, cleared) in [
+            ("2001:db8:0:1::3", Some("2001:db8:0:1::/64")),
+            ("2001:db8::3", Some("2001:db8::3")),
+            ("2001:db8::2", None),
+            ("203.0.113.6", Some("203.0.113.6")),
+        ] {
+            let told = at_gate(|gate| gate.clear_with(prefix(source), 64));
+            let told = told.ok().map(|cleared| cleared.source());
+            assert_eq!(told, cleared.map(prefix), "{source}");
         }
     }
 

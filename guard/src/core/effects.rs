@@ -239,6 +239,10 @@ pub struct Outcome {
     pub refused: Vec<(Prefix, Allowed)>,
     /// Banned already, or not banned at all.
     pub unchanged: Vec<Prefix>,
+    /// After an unban: addresses with which the ban of the network ended that they were
+    /// counted with, and that network.
+    #[serde(default)]
+    pub with_network: Vec<(Prefix, Prefix)>,
     /// After an unban: sources that a ban of a prefix around them still cuts off, and
     /// that prefix.
     #[serde(default)]

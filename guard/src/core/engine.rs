@@ -317,7 +317,7 @@ impl Engine {
     }
 
     fn count(&mut self, now: Timestamp, failure: Failure, effects: &mut Effects) {
-        let (jail, source) = (failure.jail, failure.source);
+        let jail = failure.jail;
         let counting = &self.cells[jail.index()].jail;
         // A file that is seen for the first time may hold years; what the window would
         // forget at once was no matter when it was logged, or was counted then.
@@ -326,16 +326,18 @@ impl Engine {
         {
             return;
         }
-        let cleared = match self.gate(jail).clear(source) {
+        let cleared = match self.gate(jail).clear_with(failure.source, counting.ipv6_prefix) {
             Ok(cleared) => cleared,
             Err(allowed) => {
                 effects.report.push(Report::Ignored { failure, allowed });
                 return;
             }
         };
+        // Who is counted and banned: the address, or its network.
+        let source = cleared.source();
         let past = self.history.as_ref().and_then(|history| history.find(jail, source));
         let cell = &mut self.cells[jail.index()];
-        if cell.pardons(&failure) {
+        if cell.pardons(&failure, source) {
             effects.report.push(Report::Ignored { failure, allowed: Allowed::Pardoned });
             return;
         }
@@ -346,7 +348,9 @@ impl Engine {
             _ => 1,
         };
         let counted = cell.windows.count(source, failure.time, weight);
-        effects.persist.push(Change::Count { failure: failure.clone(), weight });
+        let last = Some(failure.source).filter(|last| *last != source);
+        let stored = Failure { source, ..failure.clone() };
+        effects.persist.push(Change::Count { failure: stored, weight });
         effects.report.push(Report::Found(failure));
         match counted {
             Counted::Below { fell_out } => {
@@ -359,10 +363,10 @@ impl Engine {
                     effects.report.push(Report::Evicted { jail, source });
                 }
             }
-            Counted::Reached { count, first, last } => {
+            Counted::Reached { count, first, last: newest } => {
                 effects.persist.push(Change::Forget { jail, source, before: None });
-                let reason = Reason::Failures { count, within: last - first };
-                self.accuse(now, jail, cleared, last, reason, effects);
+                let reason = Reason::Failures { count, within: newest - first, last };
+                self.accuse(now, jail, cleared, newest, reason, effects);
             }
         }
     }

@@ -50,7 +50,7 @@ pub struct Attempt {
 pub struct Failure {
     /// The jail that counts it.
     pub jail: JailId,
-    /// Who failed.
+    /// Who failed; in what is stored, the network that it is counted with.
     pub source: Prefix,
     /// When the daemon logged it.
     pub time: Timestamp,

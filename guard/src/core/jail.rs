@@ -85,6 +85,9 @@ pub struct Jail {
     pub find_time: Span,
     /// How long a ban lasts; `None` is for ever.
     pub ban_time: Option<Span>,
+    /// Leading bits of an IPv6 address that it is counted and banned with, 1 to 128;
+    /// [`Jail::IPV6_PREFIX`] unless the jail says otherwise.
+    pub ipv6_prefix: u8,
     /// Sources that its log lines cannot ban.
     pub allow: AllowList,
     /// What it looks for.
@@ -188,6 +191,10 @@ impl fmt::Display for AllowElsewhere {
 }
 
 impl Jail {
+    /// The network that one customer or one site gets at least (RFC 6177): who has one
+    /// address in it can take another for each attempt.
+    pub const IPV6_PREFIX: u8 = 64;
+
     /// Which journal entries it reads, if it reads the journal.
     pub fn journal_match(&self) -> Option<&JournalMatch> {
         match &self.source {

@@ -83,11 +83,11 @@ impl Ledger {
         self.bans.get(&(jail, source)).map(|terms| terms.of(jail, source))
     }
 
-    /// The longest banned prefix of a jail around a source that is wider than it.
-    pub fn around(&self, jail: JailId, source: Prefix) -> Option<Prefix> {
+    /// The bans of a jail around a source that are wider than it, the longest prefix first.
+    pub fn around(&self, jail: JailId, source: Prefix) -> impl Iterator<Item = Ban> {
         let wider = (0..source.length()).rev();
-        let mut around = wider.filter_map(|length| Prefix::new(source.address(), length).ok());
-        around.find(|prefix| self.bans.contains_key(&(jail, *prefix)))
+        let around = wider.filter_map(move |length| Prefix::new(source.address(), length).ok());
+        around.filter_map(move |prefix| self.find(jail, prefix))
     }
 
     /// Every ban, in no particular order.

@@ -15,6 +15,10 @@ pub enum Reason {
         count: u32,
         /// From the first of them to the last.
         within: Span,
+        /// Who failed last, if it is not all that is banned: an IPv6 address that is
+        /// counted and banned with its network.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<Prefix>,
     },
     /// Somebody asked for it with `guardctl ban`.
     Manual {
@@ -23,11 +27,24 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// Whether unbanning an address ends a ban of the network that it was counted with.
+    /// What was banned by hand is unbanned as it was banned.
+    pub fn ends_with_an_address(&self) -> bool {
+        matches!(self, Self::Failures { .. })
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failures { count: 1, .. } => f.write_str("1 failure"),
-            Self::Failures { count, within } => write!(f, "{count} failures in {within}"),
+            Self::Failures { count, within, last } => {
+                match count {
+                    1 => f.write_str("1 failure")?,
+                    _ => write!(f, "{count} failures in {within}")?,
+                }
+                last.map_or(Ok(()), |last| write!(f, ", the last by {last}"))
+            }
             Self::Manual { forced: false } => f.write_str("by hand"),
             Self::Manual { forced: true } => f.write_str("by hand, forced"),
         }

@@ -149,6 +149,7 @@ pub fn explain(
         .map(|(id, jail)| {
             let known = performer.engine.standing(id, source, now);
             let ban = known.ban.map(|ban| StandingBan {
+                source: ban.source,
                 since: ban.since,
                 until: ban.until,
                 reason: ban.reason,
@@ -158,6 +159,7 @@ pub fn explain(
                 max_retry: jail.max_retry,
                 find_time: jail.find_time,
                 failures: known.failures,
+                counted_with: known.counted_with,
                 ban,
                 enforced: false,
                 dropped: None,
@@ -171,7 +173,8 @@ pub fn explain(
             Err(error) => return Response::Error(error.clone()),
         };
         let in_kernel = |standing: Standing| {
-            let found = held.iter().find(|h| h.jail == standing.jail && h.source == source);
+            let banned = standing.ban.map_or(source, |ban| ban.source);
+            let found = held.iter().find(|h| h.jail == standing.jail && h.source == banned);
             let dropped = found.and_then(|held| held.dropped);
             Standing { enforced: found.is_some(), dropped, ..standing }
         };

@@ -4,11 +4,10 @@
 //! nothing: native XDP is asked of the driver, not tried.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::xdp::features;
 use super::xdp::plan::{Way, in_order, plan};
-use super::xdp::{Interfaces, attached, supports_tcx};
+use super::xdp::{Interfaces, XdpOptions, attached, supports_tcx};
 use super::{Coverage, EnforceError};
 use crate::core::host::{Host, Interface};
 
@@ -40,15 +39,17 @@ pub struct ProbedInterface {
     pub choice: Coverage,
 }
 
-/// Looks at every interface but loopback. `directory` is where guard's pins are.
-pub fn probe(host: &Host, interfaces: &Interfaces, generic: bool, directory: &Path) -> Probed {
+/// Looks at every interface but loopback, as the enforcer would with these options.
+pub fn probe(host: &Host, options: &XdpOptions) -> Probed {
+    let interfaces = &options.interfaces;
     let supported = supports_tcx();
     let abilities = Abilities {
         tcx: supported.as_ref().ok().copied(),
         // Before Linux 6.3 nobody tells.
         native: features::native_xdp().unwrap_or_default(),
-        attached: attached(directory),
-        generic,
+        attached: attached(&options.directory),
+        generic: options.generic,
+        host_only: options.host_only,
     };
     let mut done: BTreeMap<u32, Option<Way>> = BTreeMap::new();
     let mut probed = BTreeMap::new();
@@ -83,6 +84,7 @@ struct Abilities {
     native: BTreeMap<u32, bool>,
     attached: BTreeMap<u32, Way>,
     generic: bool,
+    host_only: bool,
 }
 
 impl Abilities {
@@ -107,7 +109,7 @@ fn look_at(
     let foreign =
         interface.xdp_program.filter(|_| !matches!(present, Some(Way::Native | Way::Generic)));
     let native_xdp = abilities.native.get(&interface.index).copied();
-    let plan = plan(interface, &host.interfaces, foreign, abilities.generic);
+    let plan = plan(interface, &host.interfaces, foreign, abilities.generic, abilities.host_only);
     let first = |ways: &[Way]| ways.iter().copied().find(|way| abilities.can(interface, *way));
     let master = plan.through.and_then(|index| {
         let way = done.get(&index).copied().flatten()?;

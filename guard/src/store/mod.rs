@@ -122,6 +122,15 @@ pub struct StoredBan {
     pub reason: Reason,
 }
 
+impl StoredBan {
+    /// Whether it ends when this one is unbanned: the very same, or an address in the
+    /// network that it was counted with.
+    pub fn ends_with(&self, whom: Prefix) -> bool {
+        let counted = !whom.is_ipv4() && self.reason.ends_with_an_address();
+        self.source == whom || (counted && self.source.contains(&whom))
+    }
+}
+
 /// A failure as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFailure {

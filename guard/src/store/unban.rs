@@ -119,7 +119,7 @@ impl Store {
             .bans()?
             .into_iter()
             .filter(|ban| !started.contains(&ban.jail))
-            .filter(|ban| sources.is_none_or(|sources| sources.contains(&ban.source)))
+            .filter(|ban| sources.is_none_or(|all| all.iter().any(|whom| ban.ends_with(*whom))))
             .collect();
         let names: Vec<JailName> = others.iter().map(|ban| ban.jail.clone()).collect();
         let unban = |(jail, ban): (JailId, &StoredBan)| {

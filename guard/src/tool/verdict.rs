@@ -58,6 +58,8 @@ pub struct Verdict {
     pub expression: Option<String>,
     /// Who is found.
     pub who: Option<String>,
+    /// The network that it is counted and banned with, if it is not taken alone.
+    pub counted_with: Option<Prefix>,
     /// The user name that was tried.
     pub user: Option<String>,
     /// When it was logged, as far as the line says.
@@ -98,13 +100,17 @@ pub fn verdict(
     // Names and files in `ignoreip` are the agent's to ask.
     let elsewhere = AllowList::default();
     let gate = Gate { host, global, jail: &jail.allow, elsewhere: &elsewhere };
+    let mut counted_with = None;
     let decision = match (&finding.failure, finding.ignored_by, finding.expression) {
         (_, Some(by), _) => Decision::Ignored { by },
         (None, None, None) => Decision::NoMatch,
         (None, None, Some(_)) => Decision::Helper,
         (Some(attempt), None, _) => match &attempt.who {
-            Who::Address(source) => match gate.clear(*source) {
-                Ok(_) => Decision::Counted,
+            Who::Address(source) => match gate.clear_with(*source, jail.ipv6_prefix) {
+                Ok(cleared) => {
+                    counted_with = Some(cleared.source()).filter(|counted| counted != source);
+                    Decision::Counted
+                }
                 Err(why) => Decision::Allowed { why },
             },
             Who::Name(_) | Who::Id(_) => Decision::NoAddress,
@@ -117,6 +123,7 @@ pub fn verdict(
         number: finding.expression,
         expression: index.and_then(|index| expressions.get(index).cloned()),
         who: finding.failure.as_ref().map(|attempt| attempt.who.to_string()),
+        counted_with,
         user: finding.failure.as_ref().and_then(|attempt| attempt.user.clone()),
         time: finding.failure.as_ref().map(|attempt| attempt.time),
         captured: found.groups.into_iter().filter(|(_, text)| !text.is_empty()).collect(),

@@ -2,10 +2,12 @@
 
 mod asking;
 mod files;
+mod networks;
 mod returning;
 mod timelines;
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 use guard::core::addr::Prefix;
 use guard::core::allow::AllowList;
@@ -51,6 +53,7 @@ fn jails() -> Vec<Jail> {
         max_retry: MAX_RETRY,
         find_time: Span::from_seconds(FIND_TIME),
         ban_time: Some(Span::from_seconds(BAN_TIME)),
+        ipv6_prefix: Jail::IPV6_PREFIX,
         allow: AllowList::default(),
         filter: filter.clone(),
         source: LogSource::Journal(JournalMatch::default()),
@@ -61,8 +64,23 @@ fn jails() -> Vec<Jail> {
     vec![jail("sshd", 22), jail("proxmox", 8006)]
 }
 
+/// Who is banned: addresses, and as 3 and 4 two IPv6 networks.
 fn source(n: u8) -> Prefix {
-    Prefix::from(std::net::Ipv4Addr::new(192, 0, 2, n))
+    match n {
+        3 | 4 => inside(n, 0).counted_with(Jail::IPV6_PREFIX),
+        _ => Prefix::from(std::net::Ipv4Addr::new(192, 0, 2, n)),
+    }
+}
+
+/// An address of whoever is banned: of a network, another one for each time.
+fn inside(n: u8, time: i64) -> Prefix {
+    let network = 0x2001_0db8_0000_0000_u64 | u64::from(n);
+    match n {
+        3 | 4 => {
+            Ipv6Addr::from_bits(u128::from(network) << 64 | u128::from(time.unsigned_abs())).into()
+        }
+        _ => source(n),
+    }
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -82,7 +100,7 @@ fn engine_of(jails: Vec<Jail>, stored: Stored, now: Timestamp) -> (Engine, Effec
 }
 
 fn entry(n: u8, jail: u16, time: i64) -> Entry {
-    let line = format!("failed from {}", source(n));
+    let line = format!("failed from {}", inside(n, time));
     let jails = vec![JailId(jail)];
     Entry { time: at(time), dating: Dating::Known, line, message_start: 0, daemon: None, jails }
 }
@@ -104,7 +122,7 @@ fn the_third_failure_bans_and_the_neighbour_stays_free() {
     let entries = vec![entry(1, 0, 1), entry(2, 0, 1), entry(1, 0, 2), entry(1, 0, 3)];
     let effects = engine.handle(at(4), batch(entries, 1, 3));
     assert_eq!(bans(&engine), BTreeMap::from([((0, source(1)), Some(3 + BAN_TIME))]));
-    let reason = Reason::Failures { count: 3, within: Span::from_seconds(2) };
+    let reason = Reason::Failures { count: 3, within: Span::from_seconds(2), last: None };
     let until = Some(at(3 + BAN_TIME));
     let ban = Ban { jail: JailId(0), source: source(1), since: at(3), until, reason };
     assert_eq!(effects.enforce, [Delta::Ban(ban)]);

@@ -30,6 +30,7 @@ pub(super) fn recidive() -> Jail {
         max_retry: 2,
         find_time: Span::from_seconds(3_600),
         ban_time: Some(Span::from_seconds(10_000)),
+        ipv6_prefix: Jail::IPV6_PREFIX,
         allow: AllowList::default(),
         filter: filter(line),
         source: LogSource::OwnBans,

@@ -24,9 +24,18 @@ pub struct Packet {
     pub link: Option<WrittenLink>,
     /// The whole packet in hexadecimal, blanks ignored, instead of all the rest.
     pub hex: Option<String>,
+    /// What nft in Fail2Ban's layout makes of it, where that is another verdict.
+    pub nft: Option<OnNft>,
+    /// Why: the id of a difference in `docs/data-plane.md`.
+    pub because: Option<String>,
+    /// Tells it from the other packets: what fragments of it have in common.
+    #[serde(skip)]
+    pub number: u16,
     /// Types of the VLAN tags, the outer first.
     #[serde(default)]
     pub vlan: Vec<u16>,
+    /// Numbers of the VLANs, if they are not 1, 2, ….
+    pub vlan_ids: Option<Vec<u16>>,
     /// Type of what follows the Ethernet header, if it is not the IP version's own.
     pub ethertype: Option<u16>,
     /// Source address; its family is the packet's.
@@ -53,6 +62,18 @@ pub struct Packet {
     pub keep: Option<usize>,
     /// Bytes behind the ports.
     pub payload: Option<usize>,
+}
+
+/// What nft makes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnNft {
+    /// It refuses it.
+    Drop,
+    /// It lets it in.
+    Pass,
+    /// It never sees it: the host's stack does not let it come to the input hook.
+    Absent,
 }
 
 /// What the bytes of a case begin with.
@@ -122,7 +143,19 @@ impl Extension {
         match self {
             Self::HopByHop(units) | Self::Routing(units) | Self::DestinationOptions(units) => {
                 let mut bytes = vec![next, units];
-                bytes.resize((usize::from(units) + 1) * 8, 0);
+                let length = (usize::from(units) + 1) * 8;
+                // Two bytes of padding as options (RFC 8200), then options that whoever does
+                // not know them passes over (RFC 4727).
+                bytes.extend([1, 0]);
+                while bytes.len() < length {
+                    let rest = (length - bytes.len() - 2).min(250);
+                    bytes.extend([0x1e, u8::try_from(rest).unwrap_or(0)]);
+                    bytes.resize(bytes.len() + rest, 0);
+                }
+                if matches!(self, Self::Routing(_)) {
+                    // Type 4 (RFC 8754) with no segment left.
+                    bytes[2..4].copy_from_slice(&[4, 0]);
+                }
                 bytes
             }
             Self::Authentication(units) => {
@@ -153,7 +186,9 @@ impl Packet {
             return from_hex(hex);
         }
         let mut bytes = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
-        for (number, tag) in (1_u16..).zip(&self.vlan) {
+        let ids = self.vlan_ids.clone().unwrap_or_else(|| (1..=4).collect());
+        ensure!(ids.len() >= self.vlan.len(), "more tags than numbers of VLANs");
+        for (number, tag) in ids.iter().zip(&self.vlan) {
             bytes.extend(tag.to_be_bytes());
             bytes.extend(number.to_be_bytes());
         }
@@ -214,12 +249,14 @@ impl Packet {
             .map_or(0, |Fragment { offset, more }| offset & 0x1fff | if more { 0x2000 } else { 0 });
         let mut bytes = vec![0x40 | u8::try_from(header / 4).unwrap_or(0x0f) & 0x0f, 0];
         bytes.extend(length_field(header + transport.len()));
-        bytes.extend([0, 1]);
+        bytes.extend(self.number.to_be_bytes());
         bytes.extend(fragment.to_be_bytes());
         bytes.extend([64, self.protocol_number(true), 0, 0]);
         bytes.extend(source);
         bytes.extend(destination);
         bytes.resize(header, 1);
+        let sum = checksum(&bytes);
+        bytes[10..12].copy_from_slice(&sum);
         bytes.extend(transport);
         bytes
     }
@@ -260,6 +297,16 @@ impl Packet {
         bytes.resize(4 + self.payload.unwrap_or(8), 0);
         bytes
     }
+}
+
+/// The Internet checksum (RFC 1071) of a header whose own field is 0.
+fn checksum(header: &[u8]) -> [u8; 2] {
+    let words = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!u16::try_from(sum).unwrap_or(0)).to_be_bytes()
 }
 
 /// A length in a header; what does not fit is given as 0, as in a jumbogram.

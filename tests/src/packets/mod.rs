@@ -10,12 +10,12 @@ mod world;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use guard_common::packet::Link;
 use guard_common::verdict::Verdict;
 
-pub use build::{Extension, Fragment, Packet, Protocol, WrittenLink};
-pub use world::{Found, NOW, Scope, World};
+pub use build::{Extension, Fragment, OnNft, Packet, Protocol, WrittenLink};
+pub use world::{Class, Found, Listed, NOW, Scope, World};
 
 /// One packet and what must become of it.
 #[derive(Clone, Debug)]
@@ -30,6 +30,9 @@ pub struct Case {
     pub scope: Scope,
     /// What must become of it.
     pub verdict: Verdict,
+    /// What becomes of it with nft, and the id of the difference, where that is another
+    /// verdict.
+    pub nft: Option<(OnNft, String)>,
 }
 
 #[derive(serde::Deserialize)]
@@ -61,7 +64,8 @@ pub fn cases() -> anyhow::Result<Vec<Case>> {
         let file: File =
             toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        for packet in file.case {
+        for mut packet in file.case {
+            packet.number = u16::try_from(cases.len() + 1)?;
             let description = format!("{stem}: {}", packet.description);
             let added = expand(&packet, description.clone()).context(description)?;
             cases.extend(added);
@@ -76,9 +80,14 @@ fn expand(packet: &Packet, description: String) -> anyhow::Result<Vec<Case>> {
         .into_iter()
         .find(|verdict| verdict.name() == packet.verdict)
         .with_context(|| format!("there is no verdict `{}`", packet.verdict))?;
+    let nft = match (packet.nft, &packet.because) {
+        (Some(nft), Some(because)) => Some((nft, because.clone())),
+        (None, None) => None,
+        _ => bail!("`nft` and `because` go together"),
+    };
     let case = |link, bytes, description| {
         let scope = packet.scope;
-        Case { description, link, bytes, scope, verdict }
+        Case { description, link, bytes, scope, verdict, nft: nft.clone() }
     };
     Ok(match packet.link {
         Some(WrittenLink::Ethernet) => vec![case(Link::Ethernet, packet.ethernet()?, description)],

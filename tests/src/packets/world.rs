@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context, bail, ensure};
 use guard_common::layout::{
-    Ban, FOREVER, OTHER_INDEX, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST, SLOTS, Slot, port_index,
+    Ban, FOREVER, HIDDEN_INDEX, OTHER_INDEX, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST, SLOTS,
+    Slot, port_index,
 };
 use guard_common::packet::Address;
 use guard_common::verdict::Tables;
@@ -72,14 +73,28 @@ struct Written {
     ban: Vec<WrittenBan>,
 }
 
-#[derive(serde::Deserialize)]
+/// Ports that a jail cuts off.
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Class {
-    name: String,
-    protocols: Vec<String>,
+pub struct Class {
+    /// How the jail could be called.
+    pub name: String,
+    /// `tcp`, `udp`, `all`, or `other` for what is neither TCP nor UDP.
+    pub protocols: Vec<String>,
     /// None at all: every port.
     #[serde(default)]
-    ports: Vec<u16>,
+    pub ports: Vec<u16>,
+}
+
+/// One ban, as an enforcer is told of it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The [`Class`] by its name.
+    pub class: String,
+    /// Who is banned.
+    pub source: IpAddr,
+    /// Leading bits of a prefix; `None` for an address.
+    pub length: Option<u8>,
 }
 
 #[derive(serde::Deserialize)]
@@ -107,16 +122,39 @@ enum End {
     Never,
 }
 
+impl Written {
+    fn read() -> anyhow::Result<Self> {
+        let path = super::directory().join("world.toml");
+        let text = fs::read_to_string(&path)?;
+        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
+    }
+}
+
 impl World {
+    /// The same world for enforcers: the classes, and the bans that have not ended.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn listed() -> anyhow::Result<(Vec<Class>, Vec<Listed>)> {
+        let written = Written::read()?;
+        let mut listed = Vec::new();
+        for ban in &written.ban {
+            let lasting =
+                ban.slots.iter().filter(|slot| matches!(slot.ends, End::Later | End::Never));
+            for class in lasting.flat_map(|slot| &slot.classes) {
+                let (source, length) = (ban.source, ban.length);
+                listed.push(Listed { class: class.clone(), source, length });
+            }
+        }
+        Ok((written.class, listed))
+    }
+
     /// The world of `world.toml`, its ends put around `now`.
     ///
     /// # Errors
     /// When the file cannot be read, or speaks of what it does not define.
     pub fn at(now: u64) -> anyhow::Result<Self> {
-        let path = super::directory().join("world.toml");
-        let text = fs::read_to_string(&path)?;
-        let written: Written =
-            toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+        let written = Written::read()?;
         let mut classes = HashMap::new();
         for (bit, class) in written.class.iter().enumerate() {
             for index in class.indices()? {
@@ -245,7 +283,7 @@ impl Tables for World {
     }
 
     fn port_classes(&self, index: u32) -> u64 {
-        self.classes.get(&index).copied().unwrap_or(0)
+        if index == HIDDEN_INDEX { u64::MAX } else { *self.classes.get(&index).unwrap_or(&0) }
     }
 
     fn scope(&self) -> u32 {

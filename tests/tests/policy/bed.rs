@@ -105,6 +105,8 @@ pub(crate) fn jail(policy: &JailPolicy) -> Jail {
         max_retry: policy.max_retry,
         find_time: Span::from_seconds(policy.find_time),
         ban_time: policy.ban_time.map(Span::from_seconds),
+        // Fail2Ban knows of no networks.
+        ipv6_prefix: 128,
         allow: AllowList::default(),
         filter: Filter::compile(&text, filter::Limits::default()).expect("a filter"),
         source: match policy.reads_bans {

@@ -31,7 +31,9 @@ fn the_stock_filter_matches_the_bans_of_other_jails() {
         for (jail, banned) in [(0, false), (1, true)] {
             engine
                 .handle(guard::core::time::Timestamp::from_seconds(5), bed::by_hand(jail, source));
-            let found = engine.bans().any(|ban| ban.jail.0 == 2 && ban.source == source);
+            // It counts and bans IPv6 with its network.
+            let network = source.counted_with(Jail::IPV6_PREFIX);
+            let found = engine.bans().any(|ban| ban.jail.0 == 2 && ban.source == network);
             assert_eq!(found, banned, "{source} in jail {jail}");
         }
     }

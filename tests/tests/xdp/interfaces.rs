@@ -156,7 +156,8 @@ fn probing_tells_what_would_be_chosen_and_touches_nothing() -> Result<()> {
     let interfaces = Interfaces::Named([UPLINK, "br0", "eth9"].map(str::to_owned).to_vec());
     let look = |bpffs: &Bpffs, interfaces: &Interfaces| -> Result<_> {
         let host = host(&bed.lan.host)?;
-        bed.lan.host.run(|| Ok(probe(&host, interfaces, false, &bpffs.path())))
+        let options = XdpOptions { interfaces: interfaces.clone(), ..bpffs.options() };
+        bed.lan.host.run(|| Ok(probe(&host, &options)))
     };
     let found = look(&bed.bpffs, &interfaces)?;
     assert_eq!((found.bpf.as_deref(), found.tcx), (None, Some(true)));

@@ -289,7 +289,12 @@ impl Engine {
                 effects.report.push(Report::Unanswered { jail, source, why: why.clone() });
             }
         }
-        match self.gate(jail).clear(source) {
+        // Somebody in the network may have become one who must not be banned.
+        let (gate, last) = (self.gate(jail), accused(&ban));
+        match gate.clear(source).or_else(|allowed| match source == last {
+            true => Err(allowed),
+            false => gate.clear(last),
+        }) {
             Ok(cleared) => self.convict(now, jail, cleared, ban.since, ban.reason, effects),
             Err(allowed) => {
                 effects.report.push(Report::Ignored { failure: failure_of(&ban), allowed });
@@ -346,7 +351,15 @@ fn ignored(ban: &Ban, effects: &mut Effects) {
 }
 
 fn failure_of(ban: &Ban) -> Failure {
-    Failure { jail: ban.jail, source: ban.source, time: ban.since, user: None }
+    Failure { jail: ban.jail, source: accused(ban), time: ban.since, user: None }
+}
+
+/// Whose failure a ban was made for.
+pub(super) fn accused(ban: &Ban) -> Prefix {
+    match ban.reason {
+        Reason::Failures { last, .. } => last.unwrap_or(ban.source),
+        Reason::Manual { .. } => ban.source,
+    }
 }
 
 /// Fills in Fail2Ban's tags. What comes in holds no text of a client, and one argument
@@ -357,7 +370,7 @@ fn expand(template: &str, ban: &Ban, jail: &JailName) -> String {
         Reason::Manual { .. } => 0,
     };
     let family = if ban.source.is_ipv4() { "inet4" } else { "inet6" };
-    let source = ban.source.to_string();
+    let source = accused(ban).to_string();
     [
         ("<ip>", source.clone()),
         ("<fid>", source.clone()),

@@ -1,5 +1,6 @@
 //! Who is banned and for how long; and guard's own bans as something to read.
 
+use super::asking::accused;
 use super::{Cell, Engine};
 use crate::core::addr::Prefix;
 use crate::core::allow::{Cleared, Gate};
@@ -194,7 +195,8 @@ impl Engine {
             time: ban.since,
             dating: Dating::Known,
             message_start: prefix.len(),
-            line: format!("{prefix}NOTICE  [{name}] Ban {}", ban.source),
+            // An address, which the filter knows; whoever reads it counts it its own way.
+            line: format!("{prefix}NOTICE  [{name}] Ban {}", accused(ban)),
             daemon: None,
             jails,
         }

@@ -52,10 +52,11 @@ impl Cell {
         }
     }
 
-    /// Whether a failure does not count.
-    pub(super) fn pardons(&self, failure: &Failure) -> bool {
+    /// Whether a failure, which would be `counted` for this source, does not count.
+    pub(super) fn pardons(&self, failure: &Failure, counted: Prefix) -> bool {
         let covers = |whom| self.pardons.get(&whom).is_some_and(|&until| failure.time <= until);
-        !self.pardons.is_empty() && (covers(Some(failure.source)) || covers(None))
+        !self.pardons.is_empty()
+            && [Some(failure.source), Some(counted), None].into_iter().any(covers)
     }
 
     /// Of a connection that many lines of a batch belong to, the last state is stored.

@@ -12,7 +12,10 @@ use crate::core::time::Timestamp;
 pub struct Standing {
     /// When it failed; only what still counts, oldest first.
     pub failures: Vec<Timestamp>,
-    /// Its ban.
+    /// The network that it is counted and banned with, if it is not taken alone. The
+    /// failures are then of all its addresses.
+    pub counted_with: Option<Prefix>,
+    /// Its ban, or that of the longest banned prefix around it.
     pub ban: Option<Ban>,
     /// Why no log line can ban it.
     pub allowed: Option<Allowed>,
@@ -24,10 +27,14 @@ impl Engine {
         let cell = &self.cells[jail.index()];
         let horizon = now - cell.jail.find_time;
         let counts = |time: &Timestamp| *time >= horizon;
+        let cleared = self.gate(jail).clear_with(source, cell.jail.ipv6_prefix);
+        let counted = cleared.map_or(source, |cleared| cleared.source());
+        let around = || self.ledger.around(jail, source).next();
         Standing {
-            failures: cell.windows.times(&source).filter(counts).collect(),
-            ban: self.ledger.find(jail, source),
-            allowed: self.gate(jail).clear(source).err(),
+            failures: cell.windows.times(&counted).filter(counts).collect(),
+            counted_with: Some(counted).filter(|counted| *counted != source),
+            ban: self.ledger.find(jail, source).or_else(around),
+            allowed: cleared.err(),
         }
     }
 }

@@ -106,14 +106,20 @@ impl Engine {
         for source in sources {
             let before = outcome.changed;
             for &jail in &jails {
-                if !everybody {
-                    self.pardon(jail, Some(source), now, effects);
-                }
-                self.forget_failures(jail, source, effects);
-                self.forget_past(jail, source, effects);
-                if self.ledger.unban(jail, source) {
-                    ended(jail, source, effects);
-                    outcome.changed += 1;
+                let networks = if everybody { Vec::new() } else { self.networks(jail, source) };
+                for whom in [source].into_iter().chain(networks) {
+                    if !everybody {
+                        self.pardon(jail, Some(whom), now, effects);
+                    }
+                    self.forget_failures(jail, whom, effects);
+                    self.forget_past(jail, whom, effects);
+                    if self.ledger.unban(jail, whom) {
+                        ended(jail, whom, effects);
+                        outcome.changed += 1;
+                        if whom != source && !outcome.with_network.contains(&(source, whom)) {
+                            outcome.with_network.push((source, whom));
+                        }
+                    }
                 }
             }
             if outcome.changed == before {
@@ -121,10 +127,24 @@ impl Engine {
             }
             // Of all sources none is left.
             let around = jails.iter().filter(|_| !everybody);
-            let around = around.filter_map(|&jail| self.ledger.around(jail, source)).min();
+            let around = around.filter_map(|&jail| self.ledger.around(jail, source).next());
+            let around = around.map(|ban| ban.source).min();
             outcome.still_banned.extend(around.map(|prefix| (source, prefix)));
         }
         outcome
+    }
+
+    /// The networks that a source was counted with in a jail: what it says now, and bans
+    /// from when it said something else. Not those that are banned by hand.
+    fn networks(&self, jail: JailId, source: Prefix) -> Vec<Prefix> {
+        let of_ban = |network: &Prefix| {
+            self.ledger.find(jail, *network).is_none_or(|ban| ban.reason.ends_with_an_address())
+        };
+        let counted = source.counted_with(self.cells[jail.index()].jail.ipv6_prefix);
+        let wider = self.ledger.around(jail, source).map(|ban| ban.source);
+        let wider = wider.filter(|prefix| !prefix.is_ipv4() && *prefix != counted);
+        let counted = Some(counted).filter(|counted| *counted != source);
+        counted.into_iter().chain(wider).filter(of_ban).collect()
     }
 
     /// Forgets what accuses a source: its failures, and a ban that waits for an answer.

@@ -28,6 +28,7 @@ fn engine(stored: Stored) -> (Engine, Effects) {
         max_retry: 2,
         find_time: Span::from_seconds(60),
         ban_time: Some(Span::from_seconds(100)),
+        ipv6_prefix: Jail::IPV6_PREFIX,
         allow: AllowList::default(),
         filter: Filter::compile(&text, filter::Limits::default()).expect("a filter"),
         source: LogSource::Journal(JournalMatch::default()),

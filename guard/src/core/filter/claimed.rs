@@ -143,14 +143,43 @@ pub(super) fn claims(subject: &Subject<'_>) -> Claims {
 /// nothing.
 pub(super) fn may_report_failure(subject: &Subject<'_>) -> bool {
     let message = subject.line.get(subject.message_start..).unwrap_or_default();
-    let (forms, message): (&[Form], &str) = match subject.daemon {
-        Some(Daemon::Sshd) => (&sshd::FORMS, sshd::without_level(message).1),
-        Some(Daemon::Pvedaemon) => (&pvedaemon::FORMS, message),
+    let (forms, message): (&LazyLock<FailureHeads>, &str) = match subject.daemon {
+        Some(Daemon::Sshd) => (&SSHD_FAILURES, sshd::without_level(message).1),
+        Some(Daemon::Pvedaemon) => (&PVEDAEMON_FAILURES, message),
         None => return false,
     };
-    let failure = |form: &Form| form.reports_failure && message.starts_with(form.head);
-    forms.iter().any(failure)
-        || (PAM.iter().any(failure) && message.contains("authentication failure"))
+    forms.begin(message)
+        || (PAM_FAILURES.begin(message) && message.contains("authentication failure"))
+}
+
+/// How messages begin that report a failure.
+struct FailureHeads {
+    heads: Vec<&'static str>,
+    /// A bit for each byte that one begins with.
+    first: [u64; 4],
+}
+
+static SSHD_FAILURES: LazyLock<FailureHeads> = LazyLock::new(|| FailureHeads::of(&sshd::FORMS));
+static PVEDAEMON_FAILURES: LazyLock<FailureHeads> =
+    LazyLock::new(|| FailureHeads::of(&pvedaemon::FORMS));
+static PAM_FAILURES: LazyLock<FailureHeads> = LazyLock::new(|| FailureHeads::of(&PAM));
+
+impl FailureHeads {
+    fn of(forms: &[Form]) -> Self {
+        let failures = forms.iter().filter(|form| form.reports_failure);
+        let heads: Vec<&'static str> = failures.map(|form| form.head).collect();
+        let mut first = [0; 4];
+        for byte in heads.iter().filter_map(|head| head.bytes().next()) {
+            first[usize::from(byte / 64)] |= 1 << (byte % 64);
+        }
+        Self { heads, first }
+    }
+
+    fn begin(&self, message: &str) -> bool {
+        let Some(&byte) = message.as_bytes().first() else { return false };
+        self.first[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
+            && self.heads.iter().any(|head| message.starts_with(head))
+    }
 }
 
 impl Claims {

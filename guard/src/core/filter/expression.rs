@@ -4,6 +4,7 @@
 //! mean something to a filter. Invariant: a search ends; in the linear-time engine by
 //! its nature, in the backtracking one by a limit that is reported.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use super::Limits;
@@ -71,29 +72,58 @@ pub(super) struct Named {
     pub groups: Vec<(String, Span)>,
 }
 
-/// What the groups captured. Spans are never empty, but for `content`.
+/// A span that is not empty, of a text shorter than 4 GiB. One that is perhaps not there
+/// takes no more room, so that what an expression captured is cheap to hand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    start: u32,
+    end: NonZeroU32,
+}
+
+impl Piece {
+    /// A span as a piece; nothing for an empty one.
+    pub(super) fn new(start: u32, end: u32) -> Option<Self> {
+        NonZeroU32::new(end).filter(|end| start < end.get()).map(|end| Self { start, end })
+    }
+
+    fn of(span: &Span) -> Option<Self> {
+        Self::new(u32::try_from(span.start).ok()?, u32::try_from(span.end).ok()?)
+    }
+
+    /// Where it is.
+    pub(super) fn span(self) -> Span {
+        self.start as usize..self.end.get() as usize
+    }
+
+    /// The same, so many bytes further on.
+    fn moved_by(self, offset: u32) -> Option<Self> {
+        Some(Self { start: self.start.checked_add(offset)?, end: self.end.checked_add(offset)? })
+    }
+}
+
+/// What the groups captured, as far as that is any text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Captured {
     /// `<HOST>` and its kin, where it is an address.
-    pub address: Option<Span>,
+    pub address: Option<Piece>,
     /// The same, where it is a name.
-    pub name: Option<Span>,
+    pub name: Option<Piece>,
     /// `<F-ID>`.
-    pub id: Option<Span>,
+    pub id: Option<Piece>,
     /// `<CIDR>`.
-    pub prefix_length: Option<Span>,
+    pub prefix_length: Option<Piece>,
     /// `<F-USER>`, or else the first of `<F-ALT_USER…>`.
-    pub user: Option<Span>,
+    pub user: Option<Piece>,
     /// `<F-MLFID>`.
-    pub connection: Option<Span>,
+    pub connection: Option<Piece>,
     /// `<F-NOFAIL>`.
-    pub no_failure: Option<Span>,
+    pub no_failure: Option<Piece>,
     /// `<F-MLFGAINED>`.
-    pub gained: Option<Span>,
+    pub gained: Option<Piece>,
     /// `<F-MLFFORGET>`.
-    pub forget: Option<Span>,
+    pub forget: Option<Piece>,
     /// `<F-CONTENT>`.
-    pub content: Option<Span>,
+    pub content: Option<Piece>,
     /// The part of the text that was searched; set by the search of the line.
     pub searched: Span,
 }
@@ -101,22 +131,20 @@ pub(super) struct Captured {
 impl Captured {
     /// The same in a text that has `offset` bytes more before this one.
     pub(super) fn move_by(&mut self, offset: usize) {
-        for span in self.spans().into_iter().flatten() {
-            span.start += offset;
-            span.end += offset;
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        for piece in self.pieces() {
+            *piece = piece.and_then(|piece| piece.moved_by(offset));
         }
     }
 
     /// Takes what is missing here from `other`, which stays as it is.
     pub(super) fn fill_in(&mut self, other: &mut Self) {
-        for (span, other) in self.spans().into_iter().zip(other.spans()) {
-            if span.is_none() {
-                span.clone_from(other);
-            }
+        for (piece, other) in self.pieces().into_iter().zip(other.pieces()) {
+            *piece = piece.or(*other);
         }
     }
 
-    fn spans(&mut self) -> [&mut Option<Span>; 10] {
+    fn pieces(&mut self) -> [&mut Option<Piece>; 10] {
         [
             &mut self.address,
             &mut self.name,
@@ -172,7 +200,7 @@ impl Expression {
 
     /// What an automaton captured for [`Expression::pattern`].
     pub(super) fn captured(&self, spans: &Spans) -> Captured {
-        self.places.pick(|place| spans.span(place))
+        self.places.pick(|place| spans.ends(place).and_then(|(start, end)| Piece::new(start, end)))
     }
 
     /// The converted expression.
@@ -239,12 +267,12 @@ impl Expression {
                     return Ok(None);
                 }
                 let captures = regex.captures(text);
-                Ok(captures.map(|c| self.groups.pick(|i| c.get(i).map(|m| m.range()))))
+                Ok(captures.map(|c| self.groups.pick(|i| Piece::of(&c.get(i)?.range()))))
             }
             Engine::Backtracking { text_bytes, .. } if text.len() > *text_bytes => Err(StepLimit),
             Engine::Backtracking { regex, .. } => {
                 let captures = regex.captures(text).map_err(|_| StepLimit)?;
-                Ok(captures.map(|c| self.groups.pick(|i| c.get(i).map(|m| m.range()))))
+                Ok(captures.map(|c| self.groups.pick(|i| Piece::of(&c.get(i)?.range()))))
             }
         }
     }
@@ -292,9 +320,9 @@ impl Groups {
         lists.copied().chain(single.into_iter().flatten()).collect()
     }
 
-    fn pick(&self, group: impl Fn(usize) -> Option<Span>) -> Captured {
-        let text = |number: Option<usize>| number.and_then(&group).filter(|s| !s.is_empty());
-        let any = |numbers: &[usize]| numbers.iter().find_map(|number| text(Some(*number)));
+    fn pick(&self, group: impl Fn(usize) -> Option<Piece>) -> Captured {
+        let text = |number: Option<usize>| number.and_then(&group);
+        let any = |numbers: &[usize]| numbers.iter().find_map(|number| group(*number));
         Captured {
             address: any(&self.ip4).or_else(|| any(&self.ip6)),
             name: any(&self.dns),
@@ -305,7 +333,7 @@ impl Groups {
             no_failure: text(self.no_failure),
             gained: text(self.gained),
             forget: text(self.forget),
-            content: self.content.and_then(&group),
+            content: text(self.content),
             searched: 0..0,
         }
     }
@@ -339,10 +367,10 @@ mod tests {
     fn captured<'t>(
         text: &str,
         haystack: &'t str,
-        pick: fn(&Captured) -> &Option<Span>,
+        pick: fn(&Captured) -> Option<Piece>,
     ) -> &'t str {
         let found = expression(text).search(haystack).expect("within limits").expect("a match");
-        pick(&found).clone().map_or("", |span| &haystack[span])
+        pick(&found).map_or("", |piece| &haystack[piece.span()])
     }
 
     #[test]
@@ -355,7 +383,7 @@ mod tests {
             ("from 2001:db8:: port", "2001:db8::"),
             ("from 2001:db8:1:2:3:4:5:6 port", "2001:db8:1:2:3:4:5:6"),
         ] {
-            assert_eq!(captured("from <HOST> port", text, |c| &c.address), address, "{text}");
+            assert_eq!(captured("from <HOST> port", text, |c| c.address), address, "{text}");
         }
         for none in ["from host port", "from 1.2.3 port", "from :1 port", "from 192.0.2.1x port"] {
             assert_eq!(expression("from <HOST> port").search(none), Ok(None), "{none}");
@@ -365,9 +393,9 @@ mod tests {
     #[test]
     fn an_alternate_group_fills_in_for_an_empty_one() {
         let text = "a=<F-USER>[a-z]*</F-USER> b=<F-ALT_USER>[a-z]*</F-ALT_USER>";
-        assert_eq!(captured(text, "a=x b=y", |c| &c.user), "x");
-        assert_eq!(captured(text, "a= b=y", |c| &c.user), "y");
-        assert_eq!(captured(text, "a= b=", |c| &c.user), "");
+        assert_eq!(captured(text, "a=x b=y", |c| c.user), "x");
+        assert_eq!(captured(text, "a= b=y", |c| c.user), "y");
+        assert_eq!(captured(text, "a= b=", |c| c.user), "");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! remembered, the oldest go first, and of every change the connection is reported so
 //! that it can be stored.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::core::failure::Who;
@@ -28,8 +28,8 @@ type Failed = Option<(Who, Option<String>)>;
 pub struct Memory {
     capacity: usize,
     connections: HashMap<Arc<str>, Connection>,
-    /// The same, oldest first.
-    by_age: BTreeSet<(Timestamp, u64, Arc<str>)>,
+    /// Their keys, oldest first.
+    by_age: BTreeMap<(Timestamp, u64), Arc<str>>,
     next_serial: u64,
     /// The text that is being searched; kept for its allocation.
     pub(super) text: String,
@@ -78,7 +78,7 @@ impl Memory {
         Self {
             capacity: capacity.max(1),
             connections: HashMap::new(),
-            by_age: BTreeSet::new(),
+            by_age: BTreeMap::new(),
             next_serial: 0,
             text: String::new(),
             reading: None,
@@ -96,7 +96,7 @@ impl Memory {
         self.remove(key);
         self.insert(key, connection);
         while self.connections.len() > self.capacity {
-            let Some((_, _, oldest)) = self.by_age.first().cloned() else { break };
+            let Some(oldest) = self.oldest() else { break };
             self.remove(&oldest);
         }
         true
@@ -116,13 +116,13 @@ impl Memory {
     /// back, too far ahead.
     pub(in crate::core) fn expire(&mut self, now: Timestamp, changes: &mut Changes) {
         let lifetime = Span::from_seconds(Self::SECONDS);
-        while let Some((began, _, key)) = self.by_age.first()
+        while let Some(((began, _), key)) = self.by_age.first_key_value()
             && now - *began > lifetime
         {
             let key = Arc::clone(key);
             self.forget(&key, changes);
         }
-        while let Some((began, _, key)) = self.by_age.last()
+        while let Some(((began, _), key)) = self.by_age.last_key_value()
             && *began - now > lifetime
         {
             let key = Arc::clone(key);
@@ -162,17 +162,21 @@ impl Memory {
 
     fn make_room(&mut self, changes: &mut Changes) {
         if self.connections.len() >= self.capacity
-            && let Some((_, _, oldest)) = self.by_age.first().cloned()
+            && let Some(oldest) = self.oldest()
         {
             self.forget(&oldest, changes);
         }
+    }
+
+    fn oldest(&self) -> Option<Arc<str>> {
+        self.by_age.first_key_value().map(|(_, key)| Arc::clone(key))
     }
 
     fn insert(&mut self, key: &str, mut connection: Connection) -> Arc<str> {
         let key: Arc<str> = key.into();
         connection.serial = self.next_serial;
         self.next_serial += 1;
-        self.by_age.insert((connection.began, connection.serial, Arc::clone(&key)));
+        self.by_age.insert((connection.began, connection.serial), Arc::clone(&key));
         self.connections.insert(Arc::clone(&key), connection);
         key
     }
@@ -183,9 +187,8 @@ impl Memory {
 
     fn remove(&mut self, key: &str) -> Option<(Arc<str>, Connection)> {
         let (key, connection) = self.connections.remove_entry(key)?;
-        let age = (connection.began, connection.serial, key);
-        self.by_age.remove(&age);
-        Some((age.2, connection))
+        self.by_age.remove(&(connection.began, connection.serial));
+        Some((key, connection))
     }
 }
 

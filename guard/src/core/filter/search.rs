@@ -8,7 +8,7 @@
 use std::cell::OnceCell;
 
 use super::claimed::{Claims, may_report_failure};
-use super::expression::{Captured, Expression, Span};
+use super::expression::{Captured, Expression, Piece, Span};
 use super::lines::claims_of;
 use super::{Expressions, Finding, Subject, text_at};
 
@@ -93,7 +93,7 @@ impl Expressions {
         if let Some(prefix) = &self.prefix {
             let given_up = |_| finding.step_limit = finding.step_limit.or(Some(0));
             (_, outer) = prefix.search(0, text, given_up)?;
-            if let Some(content) = outer.content.take().filter(|span| !span.is_empty()) {
+            if let Some(content) = outer.content.take().map(Piece::span) {
                 text.truncate(content.end);
                 if !text.ends_with('\n') {
                     text.push('\n');
@@ -174,7 +174,7 @@ impl Search<'_> {
             match self.claimed(&found) {
                 None => return Some(found),
                 Some(Claimed::Address(span)) => {
-                    let address = found.address.as_ref().map(|a| text_at(self.subject.line, a));
+                    let address = found.address.map(|a| text_at(self.subject.line, &a.span()));
                     finding.planted = finding.planted.or(address.and_then(|a| a.parse().ok()));
                     if round < ROUNDS {
                         blank(text, &span);
@@ -192,13 +192,13 @@ impl Search<'_> {
     fn claimed(&self, found: &Captured) -> Option<Claimed> {
         self.subject.daemon?;
         let claims = self.claims();
-        let address = [&found.address, &found.prefix_length, &found.name, &found.id];
-        let address = address.into_iter().flatten();
-        if let Some(span) = address.into_iter().find_map(|span| claims.overlap(span)) {
+        let address = [found.address, found.prefix_length, found.name, found.id];
+        let mut address = address.into_iter().flatten();
+        if let Some(span) = address.find_map(|piece| claims.overlap(&piece.span())) {
             return Some(Claimed::Address(span));
         }
-        let flags = [&found.connection, &found.no_failure, &found.gained, &found.forget];
-        let claimed = flags.into_iter().flatten().any(|span| claims.contains(span));
+        let flags = [found.connection, found.no_failure, found.gained, found.forget];
+        let claimed = flags.into_iter().flatten().any(|piece| claims.contains(&piece.span()));
         claimed.then_some(Claimed::Flag)
     }
 

@@ -3,7 +3,7 @@
 //! Input: the captured spans. Output: an address, a host's name or another id, as
 //! Fail2Ban prefers them: an `<F-ID>` that differs from the address counts before it.
 
-use super::expression::{Captured, Span};
+use super::expression::{Captured, Piece};
 use super::memory::{Changes, Line, Memory};
 use super::{Subject, UseDns, text_at};
 use crate::core::addr::Prefix;
@@ -19,10 +19,10 @@ pub(super) fn judge(
     memory: &mut Memory,
     changes: &mut Changes,
 ) -> Option<(Who, Option<String>)> {
-    let text = |span: &Option<Span>| span.as_ref().map(|span| text_at(subject.line, span));
+    let text = |piece: Option<Piece>| piece.map(|piece| text_at(subject.line, &piece.span()));
     let who = who(subject.line, captured, use_dns);
-    let user = text(&captured.user);
-    let Some(connection) = text(&captured.connection) else {
+    let user = text(captured.user);
+    let Some(connection) = text(captured.connection) else {
         return who.map(|who| (who, user.map(str::to_owned)));
     };
     let line = Line {
@@ -36,17 +36,17 @@ pub(super) fn judge(
 }
 
 fn who(line: &str, captured: &Captured, use_dns: UseDns) -> Option<Who> {
-    let text = |span: &Option<Span>| span.as_ref().map(|span| text_at(line, span));
-    let id = text(&captured.id);
+    let text = |piece: Option<Piece>| piece.map(|piece| text_at(line, &piece.span()));
+    let id = text(captured.id);
     let other_id = |than: &str| id.filter(|id| *id != than).map(id_or_address);
-    if let Some(host) = text(&captured.address) {
+    if let Some(host) = text(captured.address) {
         // Text that only looks like an address is an id.
         return other_id(host).or_else(|| match host.parse() {
             Ok(address) => with_length(line, address, captured).map(Who::Address),
             Err(_) => Some(Who::Id(host.to_owned())),
         });
     }
-    if let Some(name) = text(&captured.name) {
+    if let Some(name) = text(captured.name) {
         let resolved = || name.parse().map(Who::Address).ok();
         return match use_dns {
             UseDns::No => resolved(),
@@ -64,8 +64,10 @@ fn id_or_address(id: &str) -> Who {
 /// An address with the length of prefix that was captured, if one was; none when there
 /// is no such prefix.
 fn with_length(line: &str, address: Prefix, captured: &Captured) -> Option<Prefix> {
-    match &captured.prefix_length {
+    match captured.prefix_length {
         None => Some(address),
-        Some(span) => Prefix::new(address.address(), text_at(line, span).parse().ok()?).ok(),
+        Some(piece) => {
+            Prefix::new(address.address(), text_at(line, &piece.span()).parse().ok()?).ok()
+        }
     }
 }

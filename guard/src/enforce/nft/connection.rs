@@ -148,6 +148,19 @@ impl Connection {
         dump: bool,
         subject: &str,
         write: impl FnOnce(&mut Writer),
+        each: impl FnMut(Message<'_>),
+    ) -> Result<(), Refusal> {
+        self.ask_family(INET, kind, dump, subject, write, each)
+    }
+
+    /// As [`Connection::ask`], about tables of another family.
+    pub(super) fn ask_family(
+        &mut self,
+        family: u8,
+        kind: u16,
+        dump: bool,
+        subject: &str,
+        write: impl FnOnce(&mut Writer),
         mut each: impl FnMut(Message<'_>),
     ) -> Result<(), Refusal> {
         let sequence = self.sequence;
@@ -155,7 +168,7 @@ impl Connection {
         let mut writer = Writer::default();
         let flags = NLM_F_REQUEST | if dump { NLM_F_DUMP } else { NLM_F_ACK };
         let kind = SUBSYSTEM << 8 | kind;
-        let header = Header { kind, flags, sequence, family: INET, resource: 0 };
+        let header = Header { kind, flags, sequence, family, resource: 0 };
         writer.message(header, write);
         self.send(writer.bytes()).map_err(|error| refusal(subject, &error))?;
         let mut interrupted = false;

@@ -263,7 +263,7 @@ fn key(element: Attributes<'_>) -> Option<&[u8]> {
     element.nested(1)?.value(1)
 }
 
-fn member(element: Attributes<'_>) -> Option<Element> {
+pub(super) fn member(element: Attributes<'_>) -> Option<Element> {
     let ends_range = element.number(3).is_some_and(|flags| flags & INTERVAL_END != 0);
     Some(Element { key: key(element)?.to_vec(), ends_range })
 }

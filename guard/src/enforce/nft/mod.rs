@@ -57,6 +57,7 @@ mod connection;
 mod expression;
 mod found;
 mod message;
+pub mod nat;
 mod nets;
 mod plan;
 mod rule;

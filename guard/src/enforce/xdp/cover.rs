@@ -85,7 +85,7 @@ fn one(
     let present = links.way(interface.index);
     let foreign =
         interface.xdp_program.filter(|_| !matches!(present, Some(Way::Native | Way::Generic)));
-    let plan = plan(interface, interfaces, foreign, options.generic);
+    let plan = plan(interface, interfaces, foreign, options.generic, options.host_only);
     if present.is_some() {
         return (present, plan.why);
     }

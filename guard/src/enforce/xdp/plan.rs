@@ -3,7 +3,9 @@
 //!
 //! What comes in must meet the program once on its way to this host. A bridge or bond
 //! hands up to the host what its ports take in, so a program on it covers them all; on
-//! the port of a bridge that is hardware, native XDP drops earlier, before the bridge.
+//! the port of a bridge that is hardware, native XDP drops earlier, before the bridge. What
+//! goes from one port of a bridge to another never comes up to the bridge: where that is
+//! guarded as well (`scope = "all"`), each port is covered itself.
 
 use crate::core::host::Interface;
 
@@ -45,12 +47,14 @@ pub(in crate::enforce) struct Plan {
 }
 
 /// Plans for one interface that is not loopback. `foreign` is the id of an XDP program
-/// on it that is not ours.
+/// on it that is not ours; `host_only` says that only this host is guarded, not what it
+/// forwards.
 pub(in crate::enforce) fn plan(
     interface: &Interface,
     interfaces: &[Interface],
     foreign: Option<u32>,
     generic: bool,
+    host_only: bool,
 ) -> Plan {
     if !interface.ethernet {
         return Plan {
@@ -73,8 +77,16 @@ pub(in crate::enforce) fn plan(
             (all, Vec::new(), "a bridge has no driver of its own".to_owned())
         }
         ("" | "bond" | "team", Some(master), Some(_)) if master.kind == "bridge" => {
-            let rest = all.split_off(1);
+            let rest = if host_only { all.split_off(1) } else { Vec::new() };
             (all, rest, format!("uplink of {}", master.name))
+        }
+        (_, Some(master), Some(_)) if master.kind == "bridge" && !host_only => {
+            all.retain(|way| *way == Way::Tcx);
+            (
+                all,
+                Vec::new(),
+                format!("what it sends to guests does not come up to {}", master.name),
+            )
         }
         (_, Some(master), Some(_)) => {
             (Vec::new(), all, format!("what it brings to this host comes through {}", master.name))
@@ -153,9 +165,13 @@ mod tests {
     }
 
     fn of(name: &str, foreign: Option<u32>, generic: bool) -> Plan {
+        scoped(name, foreign, generic, true)
+    }
+
+    fn scoped(name: &str, foreign: Option<u32>, generic: bool, host_only: bool) -> Plan {
         let host = host();
         let one = host.iter().find(|interface| interface.name == name).expect("it is there");
-        plan(one, &host, foreign, generic)
+        plan(one, &host, foreign, generic, host_only)
     }
 
     #[test]
@@ -171,6 +187,19 @@ mod tests {
             assert_eq!(plan.last, [Way::Native, Way::Tcx]);
             assert!(plan.why.contains("through vmbr0"));
         }
+    }
+
+    #[test]
+    fn each_port_is_covered_itself_when_guests_are_guarded_too() {
+        let uplink = scoped("eno1", None, false, false);
+        assert_eq!((uplink.first, uplink.last), (vec![Way::Native, Way::Tcx], vec![]));
+        let taken = scoped("eno1", Some(17), false, false);
+        assert_eq!(taken.first, [Way::Tcx]);
+        for guest in ["tap100i0", "fwpr1"] {
+            let plan = scoped(guest, None, true, false);
+            assert_eq!((plan.first, plan.through), (vec![Way::Tcx], Some(4)), "{guest}");
+        }
+        assert_eq!(scoped("vmbr0", None, false, false).first, [Way::Tcx]);
     }
 
     #[test]
@@ -197,7 +226,7 @@ mod tests {
         let mut host = host();
         host.push(interface(10, "vrf0", "vrf", None));
         host.push(interface(11, "eno3", "", Some(10)));
-        let plan = plan(&host[9], &host, None, false);
+        let plan = plan(&host[9], &host, None, false, true);
         assert_eq!((plan.first, plan.through), (vec![Way::Native, Way::Tcx], None));
     }
 

@@ -42,7 +42,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn ban(jail: JailId, source: &str, until: Option<i64>) -> Change {
-    let reason = Reason::Failures { count: 3, within: Span::from_seconds(7) };
+    let reason = Reason::Failures { count: 3, within: Span::from_seconds(7), last: None };
     Change::Ban(Ban { jail, source: prefix(source), since: at(10), until: until.map(at), reason })
 }
 
@@ -97,7 +97,7 @@ fn every_kind_of_change_comes_back() {
                 source: prefix("192.0.2.1"),
                 since: at(10),
                 until: Some(at(70)),
-                reason: Reason::Failures { count: 3, within: Span::from_seconds(7) },
+                reason: Reason::Failures { count: 3, within: Span::from_seconds(7), last: None },
             },
             StoredBan {
                 jail: name("proxmox"),

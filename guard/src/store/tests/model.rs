@@ -155,10 +155,11 @@ fn change() -> impl Strategy<Value = Change> {
     let key = || "[ab\u{e9}\0']{0,2}";
     let reason = prop_oneof![
         any::<bool>().prop_map(|forced| Reason::Manual { forced }),
-        (any::<u32>(), any::<u32>()).prop_map(|(count, within)| Reason::Failures {
-            count,
-            within: Span::from_micros(within.into()),
-        }),
+        (any::<u32>(), any::<u32>(), prop::option::of(source())).prop_map(
+            |(count, within, last)| {
+                Reason::Failures { count, within: Span::from_micros(within.into()), last }
+            }
+        ),
     ];
     prop_oneof![
         (jail(), prop::option::of(source()), prop::option::of(time()))

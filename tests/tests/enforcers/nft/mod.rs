@@ -2,6 +2,7 @@
 
 mod adoption;
 mod listing;
+mod overlaps;
 mod refusals;
 mod scale;
 mod watch;

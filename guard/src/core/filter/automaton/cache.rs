@@ -6,16 +6,23 @@
 //! [`REST`] searches are not tried, so that nobody can make guard build states
 //! for ever.
 //!
-//! A state is named by its place in the table, so that the next one is one addition and
-//! one look away. Marked entries need a closer look: not known yet, no way on, or a
+//! Marked transitions need a closer look: not known yet, no way on, or a
 //! match. Most transitions leave every thread in its place and write nothing; the path
 //! holds only the others, and so a walk backwards is short.
 
 use std::collections::HashMap;
 
+mod entry;
+mod hints;
+mod leaps;
 mod run;
 
-use run::{CALM_WORDS, LEAP_WORDS};
+use entry::{
+    Entry, GIVE_UP, LOOP, MARK, Passed, RUN, STATE, STEPPED, STEPS, UNKNOWN, entry, next_of,
+    steps_of,
+};
+use hints::Hint;
+use leaps::Leaps;
 
 use super::closure::{Ahead, Closure, Step, Thread};
 use super::program::{Program, before};
@@ -39,20 +46,15 @@ const TEXT: usize = 1 << 30;
 /// Threads that one state may have.
 const THREADS: usize = 4_096;
 
-/// Marks table entries that need a closer look. The rest is the next state.
-const MARK: u32 = 1 << 31;
-/// Marks table entries whose transition has steps.
-const STEPPED: u32 = 1 << 30;
-const FLAGS: u32 = MARK | STEPPED;
-const UNKNOWN: u32 = u32::MAX;
-const GIVE_UP: u32 = u32::MAX - 1;
-
 /// The state without threads.
 const DEAD: u32 = 0;
 
-/// No match: the place of a transition's match is empty.
-const NO_PATTERN: u16 = u16::MAX;
-const NO_STEP: (Step, u16) = (Step { parent: 0, writes: 0, first_write: 0 }, NO_PATTERN);
+/// Steps of a transition: those of its match, the number of the expression that matches
+/// ([`NO_PATTERN`]: none), and from [`THREADS_AT`] on those of the next state's threads.
+const PATTERN_AT: usize = 1;
+const THREADS_AT: usize = 2;
+const NO_PATTERN: u32 = u32::MAX;
+const NO_STEP: Step = Step { parent: 0, writes: 0, first_write: 0 };
 
 /// A transition that leaves every thread in its place and writes nothing.
 const PLAIN: u32 = 0;
@@ -67,24 +69,17 @@ struct State {
 /// States and transitions as far as they are known, and working space.
 #[derive(Debug)]
 pub(super) struct Cache {
-    /// Transitions by state and class; after those of each state what else is known of it.
-    table: Vec<u32>,
-    /// By place in the table: where in [`Cache::steps`] a transition's steps are. First
-    /// there the match's, then one for each thread.
-    steps_at: Vec<u32>,
-    /// Transitions of a state.
+    /// Transitions by state and class, each with the place of its steps in
+    /// [`Cache::steps`].
+    table: Vec<Entry>,
+    /// Entries of one state in [`Cache::table`].
     width: usize,
-    /// Steps of leaps: after so many bytes, these.
-    leaps: Vec<(u8, u32)>,
-    /// Where in a row it says how often the state led to itself.
-    calm: usize,
-    /// Leaps that were not known.
-    unknown_leaps: u32,
-    /// Leaps that took another's place.
-    relearned: u32,
+    /// By state.
+    hints: Vec<Hint>,
+    leaps: Leaps,
     states: Vec<State>,
-    /// Steps, a match's with the number of its expression.
-    steps: Vec<(Step, u16)>,
+    /// See [`PATTERN_AT`].
+    steps: Vec<Step>,
     writes: Vec<u16>,
     kernels: Vec<Thread>,
     known: HashMap<Box<[u32]>, u32>,
@@ -92,8 +87,8 @@ pub(super) struct Cache {
     starts: Vec<u32>,
     key: Vec<u32>,
     closure: Closure,
-    /// Before which byte of the text which steps were taken.
-    path: Vec<(u32, u32)>,
+    /// The way of the text that was searched last, and room for more.
+    path: Vec<Passed>,
     computed: usize,
     resting: usize,
 }
@@ -102,7 +97,7 @@ pub(super) struct Cache {
 struct Stop;
 
 /// Where a match was found: before this byte, by these steps, after so much of the path.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Found {
     at: usize,
     steps: usize,
@@ -114,12 +109,9 @@ impl Cache {
         let mut cache = Self {
             table: Vec::new(),
             // Odd, so that the same class of many states does not fall on few cache lines.
-            width: (program.end_class() + 1 + LEAP_WORDS + CALM_WORDS) | 1,
-            steps_at: Vec::new(),
-            leaps: Vec::new(),
-            calm: program.end_class() + 1 + LEAP_WORDS,
-            unknown_leaps: 0,
-            relearned: 0,
+            width: (program.end_class() + 1) | 1,
+            leaps: Leaps::new(),
+            hints: Vec::new(),
             states: Vec::new(),
             steps: Vec::new(),
             writes: Vec::new(),
@@ -157,7 +149,7 @@ impl Cache {
         }
         let Ok(found) = self.run(program, text.as_bytes(), from) else { return Outcome::Unknown };
         let Some(found) = found else { return Outcome::Nothing };
-        let pattern = usize::from(self.steps[found.steps].1);
+        let pattern = self.steps[found.steps + PATTERN_AT].first_write as usize;
         let entry = &program.patterns[pattern];
         if !entry.exact {
             return Outcome::Perhaps(pattern);
@@ -168,7 +160,7 @@ impl Cache {
             return if exact { Outcome::Match(pattern) } else { Outcome::Perhaps(pattern) };
         };
         spans.clear(entry.groups);
-        if self.path.len() >= PATH {
+        if found.path >= PATH {
             return Outcome::Unknown;
         }
         if self.walk(program, text, found, &mut spans.0) {
@@ -181,13 +173,34 @@ impl Cache {
     /// Reads the winner's spans off the path, backwards. Returns whether its checks hold.
     fn walk(&self, program: &Program, text: &str, found: Found, spans: &mut [u32]) -> bool {
         let mut walk = super::walk::Walk { program, text, spans, writes: &self.writes };
-        let step = &self.steps[found.steps].0;
+        let step = &self.steps[found.steps];
         let mut thread = usize::from(step.parent);
         let mut holds = walk.note(step, found.at);
-        for &(at, steps) in self.path[..found.path].iter().rev() {
-            let step = &self.steps[steps as usize + 1 + thread].0;
-            thread = usize::from(step.parent);
-            holds = holds && walk.note(step, at as usize);
+        let mut path = &self.path[..found.path];
+        while let Some((&passed, before)) = path.split_last() {
+            path = before;
+            let steps = &self.steps[steps_of(passed) as usize + THREADS_AT..];
+            let at = next_of(passed);
+            if at & RUN == 0 {
+                holds = holds && walk.note(&steps[thread], at as usize);
+                thread = usize::from(steps[thread].parent);
+                continue;
+            }
+            let Some((&more, before)) = path.split_last() else { break };
+            path = before;
+            let first = (at & !RUN) as usize;
+            let mut last = first + next_of(more) as usize;
+            loop {
+                let step = &steps[thread];
+                let stays = usize::from(step.parent) == thread;
+                let begin = if stays { first } else { last };
+                holds = holds && walk.note_all(step, begin, last);
+                thread = usize::from(step.parent);
+                if begin == first {
+                    break;
+                }
+                last -= 1;
+            }
         }
         holds
     }
@@ -231,20 +244,18 @@ impl Cache {
     }
 
     fn add(&mut self, threads: &[Thread], facts: u8) -> Option<u32> {
-        let state = u32::try_from(self.table.len()).ok().filter(|state| *state < STEPPED - 1024)?;
+        let state = u32::try_from(self.states.len()).ok().filter(|state| *state < STATE)?;
         let start = self.kernels.len();
         self.kernels.extend_from_slice(threads);
         self.states.push(State { threads: start..self.kernels.len(), facts });
-        self.table.resize(self.table.len() + self.width, UNKNOWN);
-        self.steps_at.resize(self.table.len(), PLAIN);
-        let calm = state as usize + self.calm;
-        self.table[calm] = 0;
+        self.table.resize(self.table.len() + self.width, entry(UNKNOWN, PLAIN));
+        self.hints.push(Hint::NONE);
         Some(state)
     }
 
     /// Finds out where a state leads on a class.
     #[cold]
-    fn compute(&mut self, program: &Program, state: u32, class: usize) -> Result<u32, Stop> {
+    fn compute(&mut self, program: &Program, state: u32, class: usize) -> Result<(), Stop> {
         self.computed += 1;
         if self.computed > NEW_TRANSITIONS || self.size() > 2 * BYTES {
             self.resting = REST;
@@ -254,9 +265,9 @@ impl Cache {
         let transition = self.transition(program, state, class, &mut closure);
         self.closure = closure;
         let (next, steps) = transition.unwrap_or((GIVE_UP, PLAIN));
-        self.table[state as usize + class] = next;
-        self.steps_at[state as usize + class] = steps;
-        Ok(next)
+        let place = self.row(state) + class;
+        self.table[place] = entry(next, steps);
+        Ok(())
     }
 
     /// A transition: the next state with its marks, and where its steps begin.
@@ -267,7 +278,7 @@ impl Cache {
         class: usize,
         closure: &mut Closure,
     ) -> Option<(u32, u32)> {
-        let State { threads, facts, .. } = &self.states[from as usize / self.width];
+        let State { threads, facts, .. } = &self.states[from as usize];
         let byte = program.representatives.get(class).copied();
         let ahead = byte.map_or(Ahead::End, Ahead::Byte);
         let kernel = &self.kernels[threads.clone()];
@@ -278,38 +289,67 @@ impl Cache {
         let mut steps = PLAIN;
         if closure.matched.is_some() || !plain {
             steps = u32::try_from(self.steps.len()).ok()?;
-            let matched = match closure.matched {
-                Some((step, pattern)) => (step, u16::try_from(pattern).ok()?),
-                None => NO_STEP,
+            let (matched, pattern) = match closure.matched {
+                Some((step, pattern)) => (step, u32::try_from(pattern).ok()?),
+                None => (NO_STEP, NO_PATTERN),
             };
             self.steps.push(matched);
-            self.steps.extend(closure.steps.iter().map(|step| (*step, NO_PATTERN)));
-        }
-        if next == DEAD || closure.matched.is_some() {
-            next |= MARK;
+            self.steps.push(Step { first_write: pattern, ..NO_STEP });
+            self.steps.extend(&closure.steps);
         }
         if steps != PLAIN {
             next |= STEPPED;
         }
+        if next & STATE == DEAD || closure.matched.is_some() {
+            next |= MARK;
+        } else if next & STATE == from {
+            next |= LOOP;
+            steps = self.loop_steps(from, next, steps);
+        }
         Some((next, steps))
+    }
+
+    /// The steps of a transition that leads to the state itself: another one's, if those
+    /// are the same.
+    fn loop_steps(&self, state: u32, next: u32, steps: u32) -> u32 {
+        if steps == PLAIN {
+            return PLAIN;
+        }
+        let row = &self.table[self.row(state)..][..self.width];
+        let mut loops = row.iter().filter(|entry| next_of(**entry) == next);
+        let threads = self.states[state as usize].threads.len();
+        let of = |steps: u32| &self.steps[steps as usize + THREADS_AT..][..threads];
+        let writes = |step: &Step| {
+            let first = step.first_write as usize;
+            &self.writes[first..first + usize::from(step.writes)]
+        };
+        let same = |(a, b): (&Step, &Step)| a.parent == b.parent && writes(a) == writes(b);
+        let other = loops.find(|other| of(steps_of(**other)).iter().zip(of(steps)).all(same));
+        other.map_or(steps, |other| steps_of(*other))
+    }
+
+    /// Where a state's row begins.
+    #[inline]
+    fn row(&self, state: u32) -> usize {
+        state as usize * self.width
     }
 
     fn size(&self) -> usize {
         self.table.len() * 8
-            + self.steps.len() * 12
+            + self.steps.len() * 8
+            + self.hints.len() * 24
             + self.kernels.len() * 8
             + self.writes.len() * 2
     }
 
     fn clear(&mut self) {
         self.table.clear();
-        self.steps_at.clear();
         self.leaps.clear();
-        self.relearned = 0;
+        self.hints.clear();
         self.states.clear();
         self.steps.clear();
         // What is plain has no steps, and no match.
-        self.steps.push(NO_STEP);
+        self.steps.extend([NO_STEP, Step { first_write: NO_PATTERN, ..NO_STEP }]);
         self.writes.clear();
         self.kernels.clear();
         self.known.clear();

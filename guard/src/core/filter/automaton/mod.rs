@@ -59,8 +59,13 @@ impl Spans {
 
     /// The span of a wanted group, by its place among them.
     pub(super) fn span(&self, group: usize) -> Option<std::ops::Range<usize>> {
+        self.ends(group).map(|(start, end)| start as usize..end as usize)
+    }
+
+    /// Its begin and its end.
+    pub(super) fn ends(&self, group: usize) -> Option<(u32, u32)> {
         let (start, end) = (*self.0.get(group * 2)?, *self.0.get(group * 2 + 1)?);
-        (start != Self::NONE && end != Self::NONE).then_some(start as usize..end as usize)
+        (start != Self::NONE && end != Self::NONE).then_some((start, end))
     }
 
     fn clear(&mut self, groups: usize) {

@@ -16,6 +16,8 @@
 
 mod scan;
 
+use std::ops::RangeInclusive;
+
 use regex_automata::{Anchored, Input, meta};
 
 use scan::{captures_in, class_end, group_length};
@@ -77,8 +79,20 @@ impl Check {
         Some(Self { subject, behind, negated })
     }
 
+    /// Whether it holds at each of these places of the text.
+    pub(super) fn holds_throughout(&self, text: &str, mut places: RangeInclusive<usize>) -> bool {
+        if let (Subject::Literal(literal), false, true) = (&self.subject, self.behind, self.negated)
+            && let Some(first) = literal.first()
+        {
+            // Most of the time not even the first byte is there.
+            let bytes = text.as_bytes();
+            return places.all(|at| bytes.get(at) != Some(first) || self.holds(text, at));
+        }
+        places.all(|at| self.holds(text, at))
+    }
+
     /// Whether it holds at a place of the text.
-    pub(super) fn holds(&self, text: &str, at: usize) -> bool {
+    fn holds(&self, text: &str, at: usize) -> bool {
         let found = match &self.subject {
             Subject::Literal(literal) if self.behind => text.as_bytes()[..at].ends_with(literal),
             Subject::Literal(literal) => text.as_bytes()[at..].starts_with(literal),

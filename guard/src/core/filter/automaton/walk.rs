@@ -20,14 +20,21 @@ impl Walk<'_> {
     /// Notes what a step wrote before the byte `at`. Returns whether its checks hold.
     #[inline]
     pub(super) fn note(&mut self, step: &Step, at: usize) -> bool {
-        step.writes == 0 || self.note_writes(step, at)
+        self.note_all(step, at, at)
     }
 
-    fn note_writes(&mut self, step: &Step, at: usize) -> bool {
-        let first = step.first_write as usize;
-        for &write in &self.writes[first..first + usize::from(step.writes)] {
+    /// The same for a step that was taken before each byte from `first` to `last`.
+    #[inline]
+    pub(super) fn note_all(&mut self, step: &Step, first: usize, last: usize) -> bool {
+        step.writes == 0 || self.note_writes(step, first, last)
+    }
+
+    fn note_writes(&mut self, step: &Step, first: usize, last: usize) -> bool {
+        let begin = step.first_write as usize;
+        for &write in &self.writes[begin..begin + usize::from(step.writes)] {
             if write >= CHECK {
-                if !self.program.checks[usize::from(write - CHECK)].holds(self.text, at) {
+                let check = &self.program.checks[usize::from(write - CHECK)];
+                if !check.holds_throughout(self.text, first..=last) {
                     return false;
                 }
                 continue;
@@ -35,7 +42,7 @@ impl Walk<'_> {
             let slot = &mut self.spans[usize::from(write)];
             if *slot == Spans::NONE {
                 // Texts are shorter than 2^30 bytes.
-                *slot = u32::try_from(at).unwrap_or(Spans::NONE);
+                *slot = u32::try_from(last).unwrap_or(Spans::NONE);
             }
         }
         true

@@ -3,233 +3,222 @@
 //! Input: a text. Output: where it matches, and the path that led there. Invariant: what
 //! is passed over at once leads where its bytes lead one by one.
 //!
-//! Most of a log line are words that its daemon always says. So a state remembers what
-//! eight bytes came after it and where they led: where they come again, one comparison
-//! stands for eight steps. In a state that every printable character leaves as it is,
-//! whole stretches of them are passed over at once.
+//! Most of a log line are words that its daemon always says, or text that leaves the
+//! state as it is. Of the former it is remembered what eight bytes lead to after a state:
+//! where they come again, one comparison stands for eight steps. The latter is one entry
+//! of the path, however long it is, and passed over sixteen bytes at once in a state that
+//! no printable character changes.
 
-use super::super::closure::Step;
 use super::super::program::Program;
+use super::hints::{Calm, Stretch, Table, walk_on};
+use super::leaps::LEAP;
 use super::{
-    Cache, DEAD, FLAGS, Found, GIVE_UP, MARK, NO_PATTERN, NO_STEP, PATH, STEPPED, Stop, UNKNOWN,
+    Cache, DEAD, Found, GIVE_UP, LOOP, MARK, NO_PATTERN, PATH, PATTERN_AT, PLAIN, RUN, STATE,
+    STEPPED, Stop, UNKNOWN, entry, next_of, steps_of,
 };
 
-/// Bytes that are passed over at once.
-const LEAP: usize = 8;
+/// What ended a stretch of steps.
+enum Ended {
+    /// The bytes that it was for.
+    Bytes,
+    /// A state that led to itself for a while.
+    Loop,
+    /// No thread is left.
+    Dead,
+}
 
-/// What follows the transitions of a state in its row: the bytes of a leap, first half and
-/// second half, the state it leads to ([`UNKNOWN`]: none is known), and its steps in
-/// [`Cache::leaps`]: where they begin, times 16, and how many they are.
-pub(super) const LEAP_WORDS: usize = 4;
-/// And then: how often it led to itself, up to [`OFTEN`], and what came of that.
-pub(super) const CALM_WORDS: usize = 1;
-const OFTEN: u32 = 16;
-/// Every printable character of ASCII leads to the state itself.
-const CALM: u32 = OFTEN;
-const NOT_CALM: u32 = OFTEN + 1;
-
-/// Steps of leaps that are remembered.
-const LEAP_STEPS: usize = 1 << 16;
-
-/// Of so many leaps that are not known one takes the place of another.
-const RELEARN: u32 = 16;
-/// And so many in all, for what the other one took up is not used again.
-const MOST_RELEARNED: u32 = 1_024;
+/// Where a search is.
+pub(super) struct Position {
+    pub state: u32,
+    pub at: usize,
+    /// Entries of the path.
+    pub path: usize,
+    pub found: Option<Found>,
+    /// The path was too long; its beginning is lost.
+    pub lost: bool,
+}
 
 impl Cache {
-    /// Where the first expression from `from` on matches.
+    /// Where the first expression from `from` on matches. Its path is [`PATH`] long if some of
+    /// it is lost.
     pub(super) fn run(
         &mut self,
         program: &Program,
         text: &[u8],
         from: usize,
     ) -> Result<Option<Found>, Stop> {
-        let mut state = self.start(program, from)?;
-        let mut found = None;
-        self.path.clear();
-        let mut at = 0;
-        loop {
-            let ahead: Option<&[u8; LEAP]> = text[at.min(text.len())..].first_chunk();
-            if let Some(next) = ahead.and_then(|bytes| self.leap(program, state, bytes, at)) {
-                state = next;
-                at += LEAP;
-                continue;
-            }
-            let (begin, path) = (state, self.path.len());
-            let mut can_leap = true;
-            let last = at + LEAP;
-            while at < last {
-                let class = match text.get(at) {
-                    Some(byte) => usize::from(program.classes[usize::from(*byte)]),
-                    None => program.end_class(),
-                };
-                let mut next = self.table[state as usize + class];
-                if next >= STEPPED {
-                    if next == UNKNOWN {
-                        next = self.compute(program, state, class)?;
-                    }
-                    if next == GIVE_UP {
-                        return Err(Stop);
-                    }
-                    let steps = self.steps_at[state as usize + class];
-                    if next & MARK != 0 {
-                        can_leap = false;
-                        if self.steps[steps as usize].1 != NO_PATTERN {
-                            let steps = steps as usize;
-                            found = Some(Found { at, steps, path: self.path.len() });
-                        }
-                        if next & !FLAGS == DEAD {
-                            return Ok(found);
-                        }
-                    }
-                    if next & STEPPED != 0 && self.path.len() < PATH {
-                        // Texts are shorter than 2^30 bytes.
-                        self.path.push((u32::try_from(at).map_err(|_| Stop)?, steps));
-                    }
-                    next &= !FLAGS;
+        let state = self.start(program, from)?;
+        let mut position = Position { state, at: 0, path: 0, found: None, lost: false };
+        // Each byte and the text's end add one entry at most, a leap less than it has bytes.
+        let room = (text.len() + LEAP).min(PATH);
+        if self.path.len() < room {
+            self.path.resize(room, 0);
+        }
+        let mut dead = false;
+        while position.at < text.len() && !dead {
+            let (mut begin, mut last) = (None, text.len());
+            if let Some(bytes) = text[position.at..].first_chunk::<LEAP>()
+                && (self.hints[position.state as usize].leaps || self.leaps.may_look())
+            {
+                match self.leap(*bytes, &mut position) {
+                    Ok(()) => continue,
+                    Err(wanted) => begin = wanted,
                 }
-                at += 1;
-                if next == state {
-                    can_leap = false;
-                    at += self.stay(program, state, &text[at..])?;
-                    break;
-                }
-                state = next;
             }
-            if let Some(bytes) = ahead.filter(|_| can_leap) {
-                self.learn(program, begin, bytes, at - LEAP, (state, path));
+            if let Some(begin) = &begin {
+                last = begin.at + LEAP;
+            }
+            let mut more = true;
+            while more {
+                let ended = self.steps(program, &text[..last], &mut position)?;
+                dead = matches!(ended, Ended::Dead);
+                more = begin.is_some() && !dead && position.at < last;
+            }
+            if let Some(begin) = begin {
+                self.learn(&begin, &position);
             }
         }
+        if !dead {
+            self.closer(program, program.end_class(), &mut position)?;
+        }
+        if position.lost {
+            position.found = position.found.map(|found| Found { path: PATH, ..found });
+        }
+        Ok(position.found)
     }
 
-    /// Passes over the next bytes at once, if it is known where they lead to.
+    /// Steps over bytes one by one.
     #[inline]
-    fn leap(
+    fn steps(
         &mut self,
         program: &Program,
-        state: u32,
-        bytes: &[u8; LEAP],
-        at: usize,
-    ) -> Option<u32> {
-        let place = state as usize + program.end_class() + 1;
-        let leap: &[u32; LEAP_WORDS] = self.table[place..].first_chunk()?;
-        let &[first, second, next, steps] = leap;
-        if [first, second] != halves(bytes) || next == UNKNOWN {
-            return None;
-        }
-        let (begin, count) = ((steps >> 4) as usize, (steps & 15) as usize);
-        for &(after, steps) in &self.leaps[begin..begin + count] {
-            if self.path.len() < PATH {
-                let at = u32::try_from(at).ok()? + u32::from(after);
-                self.path.push((at, steps));
-            }
-        }
-        Some(next)
-    }
-
-    /// Remembers that these bytes at a place of the text led from one state to another,
-    /// with the steps that the path has from a number on.
-    fn learn(
-        &mut self,
-        program: &Program,
-        state: u32,
-        bytes: &[u8; LEAP],
-        at: usize,
-        (next, path): (u32, usize),
-    ) {
-        self.unknown_leaps = self.unknown_leaps.wrapping_add(1);
-        let place = state as usize + program.end_class() + 1;
-        let known = self.table[place + 2] != UNKNOWN;
-        let steps = &self.path[path..];
-        let may_relearn =
-            self.unknown_leaps.is_multiple_of(RELEARN) && self.relearned < MOST_RELEARNED;
-        if (known && !may_relearn)
-            || self.leaps.len() + steps.len() > LEAP_STEPS
-            || self.path.len() >= PATH
-        {
-            return;
-        }
-        let begin = self.leaps.len();
-        let composed = self.compose(next, path);
-        let steps = composed.as_ref().map_or(&self.path[path..], |one| one.as_slice());
-        let after = |place: u32| u8::try_from(place as usize - at).unwrap_or(u8::MAX);
-        self.leaps.extend(steps.iter().map(|&(place, steps)| (after(place), steps)));
-        self.relearned += u32::from(known);
-        let Ok(chain) = u32::try_from(begin << 4 | steps.len()) else { return };
-        let [first, second] = halves(bytes);
-        self.table[place..place + LEAP_WORDS].copy_from_slice(&[first, second, next, chain]);
-    }
-
-    /// The steps that the path has from a number on, up to a state, as one; nothing if one
-    /// of them writes, for then its place counts.
-    fn compose(&mut self, state: u32, path: usize) -> Option<Vec<(u32, u32)>> {
-        let &(at, _) = self.path.get(path)?;
-        let threads = self.states[state as usize / self.width].threads.len();
-        let mut composed = vec![NO_STEP];
-        for place in 0..threads {
-            let mut thread = place;
-            for &(_, steps) in self.path[path..].iter().rev() {
-                let step = self.steps[steps as usize + 1 + thread].0;
-                if step.writes != 0 {
-                    return None;
+        text: &[u8],
+        position: &mut Position,
+    ) -> Result<Ended, Stop> {
+        while position.at < text.len() {
+            self.make_room(position);
+            let table = Table { program, entries: &self.table, width: self.width };
+            let from = (position.state, position.at);
+            let path = &mut self.path[position.path..];
+            let Stretch { state, at, count, next } =
+                walk_on(table, &mut self.hints, path, from, text);
+            (position.state, position.at) = (state, at);
+            position.path += count;
+            if next >= MARK {
+                let class = usize::from(program.classes[usize::from(text[position.at])]);
+                if self.closer(program, class, position)? {
+                    return Ok(Ended::Dead);
                 }
-                thread = usize::from(step.parent);
+            } else if next >= LOOP {
+                self.stay(program, text, position)?;
+                return Ok(Ended::Loop);
             }
-            let parent = u16::try_from(thread).ok()?;
-            composed.push((Step { parent, writes: 0, first_write: 0 }, NO_PATTERN));
         }
-        let plain = (0..).zip(&composed[1..]).all(|(place, (step, _))| step.parent == place);
-        if plain {
-            return Some(Vec::new());
-        }
-        let steps = u32::try_from(self.steps.len()).ok()?;
-        self.steps.append(&mut composed);
-        Some(vec![(at, steps)])
+        Ok(Ended::Bytes)
     }
 
-    /// How many of the next bytes leave a state as it is. That depends only on the bytes.
-    fn stay(&mut self, program: &Program, state: u32, text: &[u8]) -> Result<usize, Stop> {
-        let place = state as usize + self.calm;
-        if self.table[place] < OFTEN {
-            self.table[place] += 1;
-            if self.table[place] == OFTEN && !self.is_calm(program, state)? {
-                self.table[place] = NOT_CALM;
-            }
+    /// Notes steps, taken before the byte that comes next and before so many more.
+    fn push(&mut self, position: &mut Position, steps: u32, more: usize) -> Result<(), Stop> {
+        let place = |place: usize| u32::try_from(place).map_err(|_| Stop);
+        let (mut at, more) = (place(position.at)?, place(more)?);
+        if more > 0 {
+            self.make_room(position);
+            self.path[position.path] = entry(more, PLAIN);
+            position.path += 1;
+            at |= RUN;
         }
+        self.make_room(position);
+        self.path[position.path] = entry(at, steps);
+        position.path += 1;
+        Ok(())
+    }
+
+    /// Gives the path's beginning up if there is no room for one more entry.
+    fn make_room(&self, position: &mut Position) {
+        if position.path >= self.path.len() {
+            (position.path, position.lost) = (0, true);
+        }
+    }
+
+    /// A step that needs a closer look. Returns whether no thread is left.
+    fn closer(
+        &mut self,
+        program: &Program,
+        class: usize,
+        position: &mut Position,
+    ) -> Result<bool, Stop> {
+        let place = self.row(position.state) + class;
+        if next_of(self.table[place]) == UNKNOWN {
+            self.compute(program, position.state, class)?;
+        }
+        let (next, steps) = (next_of(self.table[place]), steps_of(self.table[place]));
+        if next == GIVE_UP {
+            return Err(Stop);
+        }
+        if next & STEPPED != 0 {
+            let begin = steps as usize;
+            if self.steps[begin + PATTERN_AT].first_write != NO_PATTERN {
+                position.found = Some(Found { at: position.at, steps: begin, path: position.path });
+            }
+            self.push(position, steps, 0)?;
+        }
+        position.state = next & STATE;
+        position.at += 1;
+        Ok(position.state == DEAD)
+    }
+
+    /// Passes over the bytes that leave a state as it is by the same steps as the next one
+    /// does.
+    #[inline(never)]
+    fn stay(
+        &mut self,
+        program: &Program,
+        text: &[u8],
+        position: &mut Position,
+    ) -> Result<(), Stop> {
+        let state = position.state;
+        if let Calm::Unknown(_) = self.hints[state as usize].calm {
+            let is_calm = self.is_calm(program, state)?;
+            self.hints[state as usize].calm = if is_calm { Calm::Yes } else { Calm::No };
+        }
+        let row = self.row(state)..self.row(state) + self.width;
+        let class = |byte: u8| usize::from(program.classes[usize::from(byte)]);
+        let rest = &text[position.at..];
+        let row = &self.table[row];
+        let entry = rest.first().map_or(0, |byte| row[class(*byte)]);
         let mut stayed = 0;
-        if self.table[place] == CALM {
+        let hint = &self.hints[state as usize];
+        if hint.calm == Calm::Yes && row[class(b' ')] == entry {
             let printable = |chunk: &&[u8; 16]| {
                 chunk.iter().fold(true, |all, byte| all & (byte.wrapping_sub(b' ') < 0x60))
             };
-            stayed = text.as_chunks().0.iter().take_while(printable).count() * 16;
+            stayed = rest.as_chunks().0.iter().take_while(printable).count() * 16;
         }
-        let row = &self.table[state as usize..][..self.width];
-        let stays = |byte: &u8| row[usize::from(program.classes[usize::from(*byte)])] == state;
-        let rest = &text[stayed..];
-        Ok(stayed + rest.iter().position(|byte| !stays(byte)).unwrap_or(rest.len()))
+        let stays = |byte: &&u8| hint.leads(**byte, entry) || row[class(**byte)] == entry;
+        stayed += rest[stayed..].iter().take_while(stays).count();
+        if next_of(entry) & STEPPED != 0 {
+            self.push(position, steps_of(entry), stayed.saturating_sub(1))?;
+        }
+        position.at += stayed;
+        Ok(())
     }
 
-    /// Whether every byte from the space to the end of ASCII leaves a state as it is.
+    /// Whether every byte from the space to the end of ASCII leaves a state as it is, by
+    /// the same steps.
     #[cold]
     fn is_calm(&mut self, program: &Program, state: u32) -> Result<bool, Stop> {
-        let place = |byte: u8| state as usize + usize::from(program.classes[usize::from(byte)]);
-        let leads_away = |next: u32| next != UNKNOWN && next != state;
-        if (b' '..0x80).any(|byte| leads_away(self.table[place(byte)])) {
-            return Ok(false);
-        }
+        let class = |byte: u8| usize::from(program.classes[usize::from(byte)]);
         for byte in b' '..0x80 {
-            let class = place(byte) - state as usize;
-            if self.table[place(byte)] == UNKNOWN && self.compute(program, state, class)? != state {
+            let place = self.row(state) + class(byte);
+            if next_of(self.table[place]) == UNKNOWN {
+                self.compute(program, state, class(byte))?;
+            }
+            let entry = self.table[place];
+            let loops = (LOOP..MARK).contains(&next_of(entry));
+            if !loops || entry != self.table[self.row(state) + class(b' ')] {
                 return Ok(false);
             }
         }
         Ok(true)
     }
-}
-
-/// The bytes of a leap as a row has them.
-#[inline]
-fn halves(bytes: &[u8; LEAP]) -> [u32; 2] {
-    let &[a, b, c, d, e, f, g, h] = bytes;
-    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }
