@@ -1,7 +1,7 @@
 //! Keys and values of the BPF maps. Any change here needs a new [`ABI`].
 
 /// Version of everything in this file. Pinned maps of another version are not adopted.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// Jails of which one address can be banned by with ends of their own.
 pub const SLOTS: usize = 4;
@@ -82,7 +82,17 @@ pub struct Meta {
     pub nets: u32,
     /// Always 0.
     pub reserved: u32,
+    /// The first of the host's own IPv4 addresses in network order, then zeros: what is
+    /// looked at before the map of all of them.
+    pub own: [u32; OWN_FIRST],
 }
+
+/// Own addresses in [`Meta::own`].
+pub const OWN_FIRST: usize = 8;
+
+/// Of the packets that a ban in the table drops on one CPU, one in so many is put down to
+/// its source, for all of them (a power of two).
+pub const SAMPLED: u64 = 64;
 
 /// Bit of [`Meta::nets`]: there are IPv4 prefixes.
 pub const SOME_V4: u32 = 1;
@@ -124,7 +134,7 @@ pub const MAX_CLASSES: usize = 64;
 
 const _: () = {
     assert!(size_of::<Slot>() == 16 && size_of::<Ban>() == SLOTS * 16 + 16);
-    assert!(size_of::<Meta>() == 32 && size_of::<Counter>() == 16);
+    assert!(size_of::<Meta>() == 64 && size_of::<Counter>() == 16);
     assert!(size_of::<NetBan>() == size_of::<Ban>() + SLOTS * 16);
     assert!(core::mem::offset_of!(NetBan, ban) == 0);
     assert!(size_of::<NetV4>() == 12 && size_of::<NetV6>() == 20);

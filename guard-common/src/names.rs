@@ -20,8 +20,12 @@ pub const META: &str = "META";
 /// `PERCPU_ARRAY`: verdict → [`crate::layout::Counter`].
 pub const VERDICTS: &str = "VERDICTS";
 
+/// `LRU_HASH`: IPv4 source (4 bytes, network order) → [`crate::layout::Counter`] of what
+/// the table's bans dropped, by samples ([`crate::layout::SAMPLED`]).
+pub const SAMPLES_V4: &str = "SAMPLES_V4";
+
 /// All maps, in the order in which they are pinned.
-pub const MAPS: [&str; 9] = [
+pub const MAPS: [&str; 10] = [
     BANS_V4,
     BANS_V6,
     TABLE_V4,
@@ -31,6 +35,7 @@ pub const MAPS: [&str; 9] = [
     OWN_ADDRESSES,
     META,
     VERDICTS,
+    SAMPLES_V4,
 ];
 
 /// The XDP program. It takes frames of several buffers, so it attaches to interfaces with

@@ -69,6 +69,10 @@ pub trait Tables {
     /// What all banned prefixes that contain a source say together, with the longest of
     /// them.
     fn net_ban(&self, source: &Address) -> Option<Self::Ban>;
+    /// Whether there are banned prefixes of the source's family at all.
+    fn has_nets(&self, source: &Address) -> bool;
+    /// Puts a drop down to the ban that counts, or to the source where none does.
+    fn count(&self, source: &Address, ban: Option<Self::Ban>);
     /// The latest end among what the ban cuts off of these port classes, in nanoseconds
     /// since boot; 0 if it cuts off none of them. See [`latest`].
     fn latest(&self, ban: Self::Ban, classes: u64) -> u64;
@@ -130,39 +134,72 @@ fn judge_header<H: Header, T: Tables>(
     header: H,
     tables: &T,
 ) -> Result<Judgement<T::Ban>, Unwalked> {
-    let pass = |verdict| Ok(Judgement { verdict, ban: None });
     let source = header.source(packet)?;
     // A loop comes first: the verifier follows it once for each state before it.
     let index = if H::CHAINED { Some(header.port_index(packet)) } else { None };
     let (slot, alone) = tables.ban(&source);
+    let of_slot = |classes| if slot.classes & classes != 0 { slot.until } else { 0 };
+    let packet = Of { packet, header, tables, source, index };
+    // Nearly always there are no prefixes, and then one ban at most to think of.
+    if !tables.has_nets(&source) {
+        return match alone {
+            Some(ban) => packet.judge(|classes| (tables.latest(ban, classes), Some(ban))),
+            None if slot.classes == 0 => Ok(Judgement { verdict: Verdict::PassClean, ban: None }),
+            None => packet.judge(|classes| (of_slot(classes), None)),
+        };
+    }
     let net = tables.net_ban(&source);
     if slot.classes == 0 && alone.is_none() && net.is_none() {
-        return pass(Verdict::PassClean);
+        return Ok(Judgement { verdict: Verdict::PassClean, ban: None });
     }
-    let index = index.unwrap_or_else(|| header.port_index(packet))?;
-    let classes = tables.port_classes(index);
-    // The latest end among the jails that cut this port off. (Numbers, because the verifier
-    // takes no parts of an `Option` that are not there.)
-    let first = alone.map_or(0, |ban| tables.latest(ban, classes));
-    let second = net.map_or(0, |ban| tables.latest(ban, classes));
-    let third = if slot.classes & classes != 0 { slot.until } else { 0 };
-    let until = first.max(second).max(third);
-    if until == 0 {
-        return pass(Verdict::PassOtherPort);
+    packet.judge(|classes| {
+        // (Numbers, because the verifier takes no parts of an `Option` that are not there.)
+        let first = alone.map_or(0, |ban| tables.latest(ban, classes));
+        let second = net.map_or(0, |ban| tables.latest(ban, classes));
+        let until = first.max(second).max(of_slot(classes));
+        // Who lasts longest drops it.
+        let ban = if first == until {
+            alone
+        } else if second == until {
+            net
+        } else {
+            None
+        };
+        (until, ban)
+    })
+}
+
+/// A packet whose source is banned, and what it is judged by.
+struct Of<'a, P, H, T> {
+    packet: &'a P,
+    header: H,
+    tables: &'a T,
+    source: Address,
+    index: Option<Result<u32, Unwalked>>,
+}
+
+impl<P: Reader, H: Header, T: Tables> Of<'_, P, H, T> {
+    /// Judges it. `latest` tells the latest end among the jails that cut these port
+    /// classes off, 0 if none does, and the ban that a drop is put down to.
+    #[inline(always)]
+    fn judge(
+        self,
+        latest: impl FnOnce(u64) -> (u64, Option<T::Ban>),
+    ) -> Result<Judgement<T::Ban>, Unwalked> {
+        let Self { packet, header, tables, source, index } = self;
+        let pass = |verdict| Ok(Judgement { verdict, ban: None });
+        let index = index.unwrap_or_else(|| header.port_index(packet))?;
+        let (until, ban) = latest(tables.port_classes(index));
+        if until == 0 {
+            return pass(Verdict::PassOtherPort);
+        }
+        if tables.scope() != SCOPE_ALL && !tables.is_own(&header.destination(packet)?) {
+            return pass(Verdict::PassOtherHost);
+        }
+        if tables.now() >= until {
+            return pass(Verdict::PassEnded);
+        }
+        tables.count(&source, ban);
+        Ok(Judgement { verdict: Verdict::Drop, ban })
     }
-    if tables.scope() != SCOPE_ALL && !tables.is_own(&header.destination(packet)?) {
-        return pass(Verdict::PassOtherHost);
-    }
-    if tables.now() >= until {
-        return pass(Verdict::PassEnded);
-    }
-    // Who lasts longest has dropped it.
-    let ban = if first == until {
-        alone
-    } else if second == until {
-        net
-    } else {
-        None
-    };
-    Ok(Judgement { verdict: Verdict::Drop, ban })
 }

@@ -2,33 +2,61 @@
 
 use core::arch::asm;
 
-use guard_common::layout::Ban;
-use guard_common::verdict::{Judgement, Verdict};
+use guard_common::layout::{Ban, Counter, SAMPLED};
+use guard_common::verdict::Verdict;
 
-use crate::maps::VERDICTS;
+use crate::maps::{SAMPLES_V4, VERDICTS};
 
-/// Counts a judged packet of `length` bytes, and gives back what becomes of it. What a ban
-/// in the table dropped is counted for all of them together.
+/// Counts a judged packet of `length` bytes, and gives back what becomes of it.
 #[inline(always)]
-pub(crate) fn exit(judgement: Judgement<*mut Ban>, length: u64) -> Verdict {
-    let verdict = judgement.verdict;
+pub(crate) fn exit(verdict: Verdict, length: u64) -> Verdict {
     if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
         // SAFETY: not null, and the counters of this CPU: no other one writes to them.
         let counter = unsafe { &mut *counter };
         counter.packets += 1;
         counter.bytes += length;
     }
-    if let (Verdict::Drop, Some(ban)) = (verdict, judgement.ban) {
-        // SAFETY: a map element, which `Maps::ban` found not to be null.
-        let packets = unsafe { &raw mut (*ban).packets };
-        // SAFETY: as above.
-        let bytes = unsafe { &raw mut (*ban).bytes };
-        // SAFETY: a number in the element, aligned as its type says.
-        unsafe { add(packets, 1) };
-        // SAFETY: as above.
-        unsafe { add(bytes, length) };
-    }
     verdict
+}
+
+/// Counts a drop of so many bytes with a ban that counts.
+#[inline(always)]
+pub(crate) fn add_to(ban: *mut Ban, length: u64) {
+    // SAFETY: a map element, which `Maps::ban` found not to be null.
+    let packets = unsafe { &raw mut (*ban).packets };
+    // SAFETY: as above.
+    let bytes = unsafe { &raw mut (*ban).bytes };
+    // SAFETY: a number in the element, aligned as its type says.
+    unsafe { add(packets, 1) };
+    // SAFETY: as above.
+    unsafe { add(bytes, length) };
+}
+
+/// Counts a drop of so many bytes that no ban counts, for one source in [`SAMPLED`]. Which
+/// ones follows from the number of drops before, so it costs the others one comparison.
+#[inline(always)]
+pub(crate) fn sample(source: u32, length: u64) {
+    let Some(drops) = VERDICTS.get_ptr(Verdict::Drop as u32) else { return };
+    // SAFETY: not null, and the counters of this CPU.
+    let before = unsafe { (*drops).packets };
+    if before % SAMPLED != SAMPLED - 1 {
+        return;
+    }
+    let bytes = length * SAMPLED;
+    let Some(counter) = SAMPLES_V4.get_ptr_mut(&source) else {
+        let first = Counter { packets: SAMPLED, bytes };
+        // A sample that finds no room is none.
+        let _ = SAMPLES_V4.insert(&source, &first, 0);
+        return;
+    };
+    // SAFETY: an element of the map, which is not null.
+    let packets = unsafe { &raw mut (*counter).packets };
+    // SAFETY: as above.
+    let all_bytes = unsafe { &raw mut (*counter).bytes };
+    // SAFETY: a number in the element, aligned as its type says.
+    unsafe { add(packets, SAMPLED) };
+    // SAFETY: as above.
+    unsafe { add(all_bytes, bytes) };
 }
 
 /// Adds to a number that other CPUs add to at the same time.

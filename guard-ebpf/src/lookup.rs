@@ -4,19 +4,31 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use guard_common::layout::{Ban, NetBan, SCOPE_HOST, SOME_V4, SOME_V6, Slot};
+use guard_common::layout::{Ban, Meta, NetBan, SOME_V4, SOME_V6, Slot};
 use guard_common::packet::Address;
 use guard_common::table::Found;
 use guard_common::verdict::{Tables, latest};
 
-use crate::clock;
+use crate::{clock, count};
 use crate::maps::{
     BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES,
 };
 use crate::table;
 
-/// The maps of this object.
-pub(crate) struct Maps;
+/// The maps of this object, for one packet.
+pub(crate) struct Maps {
+    meta: &'static Meta,
+    /// Bytes of the packet.
+    length: u64,
+}
+
+impl Maps {
+    /// (There is always a META.)
+    #[inline(always)]
+    pub(crate) fn new(length: u64) -> Option<Self> {
+        Some(Self { meta: META.get(0)?, length })
+    }
+}
 
 impl Tables for Maps {
     /// An element of a ban map: not null, readable and writable until the program returns. Userspace
@@ -43,18 +55,30 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn net_ban(&self, source: &Address) -> Option<*mut Ban> {
-        let nets = META.get(0).map_or(0, |meta| meta.nets);
         let found = match source {
-            Address::V4(word) if nets & SOME_V4 != 0 => {
-                BANS_V4_NETS.get(&Aligned::new(32, [*word, 0]).key)
-            }
-            Address::V6(words) if nets & SOME_V6 != 0 => {
-                BANS_V6_NETS.get(&Aligned::new(128, *words).key)
-            }
-            _ => None,
+            Address::V4(word) => BANS_V4_NETS.get(&Aligned::new(32, [*word, 0]).key),
+            Address::V6(words) => BANS_V6_NETS.get(&Aligned::new(128, *words).key),
         };
         // A `Ban` is what a `NetBan` begins with.
         found.map(|cell: &UnsafeCell<NetBan>| after_null_check(cell.get().cast()))
+    }
+
+    #[inline(always)]
+    fn has_nets(&self, source: &Address) -> bool {
+        let some = match source {
+            Address::V4(_) => SOME_V4,
+            Address::V6(_) => SOME_V6,
+        };
+        self.meta.nets & some != 0
+    }
+
+    #[inline(always)]
+    fn count(&self, source: &Address, ban: Option<*mut Ban>) {
+        match (ban, source) {
+            (Some(ban), _) => count::add_to(ban, self.length),
+            (None, Address::V4(source)) => count::sample(*source, self.length),
+            (None, Address::V6(_)) => {}
+        }
     }
 
     #[inline(always)]
@@ -73,11 +97,16 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn scope(&self) -> u32 {
-        META.get(0).map_or(SCOPE_HOST, |meta| meta.scope)
+        self.meta.scope
     }
 
     #[inline(always)]
     fn is_own(&self, address: &[u64; 2]) -> bool {
+        // An IPv4 address stands at the end, and the rest says that it is one.
+        let v4 = (address[1] >> 32) as u32;
+        if address[0] == 0 && self.meta.own.contains(&v4) && v4 != 0 {
+            return true;
+        }
         OWN_ADDRESSES.get_ptr(address).is_some()
     }
 

@@ -56,7 +56,9 @@ fn guard_tcx_ip(context: TcContext) -> i32 {
 
 #[inline(always)]
 fn xdp_verdict(packet: &Linear, length: impl FnOnce() -> u64) -> u32 {
-    match count::exit(judge(packet, Link::Ethernet, &Maps), length()) {
+    let length = length();
+    let Some(maps) = Maps::new(length) else { return xdp_action::XDP_PASS };
+    match count::exit(judge(packet, Link::Ethernet, &maps).verdict, length) {
         Verdict::Drop => xdp_action::XDP_DROP,
         _ => xdp_action::XDP_PASS,
     }
@@ -65,7 +67,8 @@ fn xdp_verdict(packet: &Linear, length: impl FnOnce() -> u64) -> u32 {
 #[inline(always)]
 fn tc_verdict(context: &TcContext, link: Link) -> i32 {
     let packet = Buffer::new(context);
-    match count::exit(judge(&packet, link, &Maps), packet.length()) {
+    let Some(maps) = Maps::new(packet.length()) else { return TC_ACT_UNSPEC };
+    match count::exit(judge(&packet, link, &maps).verdict, packet.length()) {
         Verdict::Drop => TC_ACT_SHOT,
         // The next program decides; were there none, the packet passes.
         _ => TC_ACT_UNSPEC,

@@ -1,9 +1,9 @@
 //! The maps, as `guard_common::names` and `guard_common::layout` describe them.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use core::cell::UnsafeCell;
 
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use guard_common::layout::{Ban, Counter, Meta, NetBan, PORT_CLASS_ENTRIES};
 use guard_common::verdict;
@@ -34,8 +34,12 @@ pub(crate) static BANS_V4_NETS: LpmTrie<V4Words, UnsafeCell<NetBan>, BANS> = Lpm
 #[btf_map(name = "BANS_V6_NETS")]
 pub(crate) static BANS_V6_NETS: LpmTrie<V6Words, UnsafeCell<NetBan>, BANS> = LpmTrie::new();
 
+/// The agent reads all of it at once, through its own address space.
+const READABLE: usize = BPF_F_MMAPABLE as usize;
+
 #[btf_map(name = "PORT_CLASSES")]
-pub(crate) static PORT_CLASSES: Array<u64, { PORT_CLASS_ENTRIES as usize }> = Array::new();
+pub(crate) static PORT_CLASSES: Array<u64, { PORT_CLASS_ENTRIES as usize }, READABLE> =
+    Array::new();
 
 #[btf_map(name = "OWN_ADDRESSES")]
 pub(crate) static OWN_ADDRESSES: HashMap<[u64; 2], u8, 4096, GROWING> = HashMap::new();
@@ -45,3 +49,9 @@ pub(crate) static META: Array<Meta, 1> = Array::new();
 
 #[btf_map(name = "VERDICTS")]
 pub(crate) static VERDICTS: PerCpuArray<Counter, { verdict::VERDICTS }> = PerCpuArray::new();
+
+/// Sources that the latest samples were put down to.
+const SAMPLES: usize = 8192;
+
+#[btf_map(name = "SAMPLES_V4")]
+pub(crate) static SAMPLES_V4: LruHashMap<u32, Counter, SAMPLES> = LruHashMap::new();

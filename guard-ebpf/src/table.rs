@@ -1,5 +1,7 @@
 //! The table of IPv4 bans, as `guard_common::table` describes it.
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::macros::btf_map;
@@ -25,6 +27,14 @@ impl Line for Bucket {
         let word = unsafe { &raw const (*self.0)[place] };
         // SAFETY: userspace writes whole words meanwhile, and a volatile load is one.
         unsafe { word.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn sign(number: u64) -> u64 {
+        let mut number = number;
+        // SAFETY: one shift of a register.
+        unsafe { asm!("{number} s>>= 63", number = inout(reg) number, options(nostack, nomem)) };
+        number
     }
 }
 

@@ -234,7 +234,7 @@ impl Loaded {
     /// When the kernel refuses.
     pub fn set_scope(&mut self, scope: u32) -> anyhow::Result<()> {
         self.scope = scope;
-        let value = Meta { abi: ABI, scope, boot_id: [0; 16], nets: self.nets, reserved: 0 };
+        let value = Meta { abi: ABI, scope, nets: self.nets, ..Meta::default() };
         let mut meta: Array<_, Meta> = Array::try_from(self.map_mut(names::META)?)?;
         Ok(meta.set(0, value, 0)?)
     }

@@ -20,6 +20,9 @@ pub(crate) const PEERS: &[&str] = &["python3"];
 /// To test the data plane.
 pub(crate) const KERNEL: &[&str] = &["ethtool", "iptables"];
 
+/// To measure the data plane beside its peers.
+pub(crate) const DATAPATH: &[&str] = &["iperf3", "xdp-tools"];
+
 /// To run whole hosts in containers and to attack them.
 pub(crate) const HOSTS: &[&str] =
     &["debootstrap", "openssh-client", "sshpass", "systemd-container"];

@@ -254,6 +254,24 @@ impl<M: Memory, E: Elsewhere, P: Place<M, Error = E::Error>> Bans<M, E, P> {
         Ok(())
     }
 
+    /// Puts a table in place where there is none, with bans for the hash map, which has no
+    /// other ones. Nothing may be in both.
+    ///
+    /// # Errors
+    /// As [`Bans::rebuild`].
+    pub fn begin(&mut self, table: Table<M>, outside: &[(u32, E::Ban)]) -> Result<(), E::Error> {
+        let mut table = table;
+        for (address, _) in outside {
+            table.mark(table.header().line(*address), true);
+        }
+        self.elsewhere.set(outside)?;
+        self.place.set(Some(table.memory()))?;
+        self.table = Some(table);
+        self.outside.clear();
+        outside.iter().for_each(|(address, _)| self.has_come(*address));
+        Ok(())
+    }
+
     /// Clears the words of addresses that the hash map holds and whose lines are marked.
     fn leave_the_table(&mut self, outside: &[(u32, E::Ban)]) -> Result<(), E::Error> {
         let Some(table) = &mut self.table else { return Ok(()) };

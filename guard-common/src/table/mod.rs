@@ -43,4 +43,4 @@ pub use entry::{Entry, MAX_SECONDS};
 pub use lookup::{Found, Line, find};
 pub use place::{Header, Seed, WORDS};
 #[cfg(any(test, feature = "user"))]
-pub use words::{Crowded, Memory, Table};
+pub use words::{Crowded, Memory, Refused, Table};

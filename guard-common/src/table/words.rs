@@ -39,6 +39,15 @@ impl<M: Memory> Line for Bucket<'_, M> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crowded;
 
+/// Why an address did not enter a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It has a ban there already, which stays.
+    There,
+    /// There is no room in its bucket.
+    Crowded,
+}
+
 impl<M: Memory> Table<M> {
     /// Makes an empty table of memory that is all zeros; `None` when it has less lines
     /// than the header says.
@@ -83,6 +92,25 @@ impl<M: Memory> Table<M> {
         });
         self.write(line, place.ok_or(Crowded)?, entry.word(address));
         Ok(())
+    }
+
+    /// Gives an address its ban in a table that nobody reads yet: one pass over the bucket.
+    ///
+    /// # Errors
+    /// As [`Table::put`], and when it has one.
+    pub fn enter(&mut self, address: u32, entry: Entry) -> Result<(), Refused> {
+        let line = self.header.line(address);
+        for place in 0..WORDS {
+            let word = self.memory.load(line, place);
+            if word & !MARK == 0 && address != 0 {
+                self.memory.store(line, place, entry.word(address) | word);
+                return Ok(());
+            }
+            if entry::address(word) == address && address != 0 {
+                return Err(Refused::There);
+            }
+        }
+        Err(Refused::Crowded)
     }
 
     /// Removes the ban of an address, if it is in the bucket.

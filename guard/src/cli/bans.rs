@@ -50,7 +50,7 @@ fn line(row: &BanRow) -> Vec<String> {
     let dropped = match (row.enforced, row.dropped) {
         (false, _) => "NOT ENFORCED".to_owned(),
         (true, None) => "-".to_owned(),
-        (true, Some(dropped)) => dropped.packets.to_string(),
+        (true, Some(dropped)) => dropped.to_string(),
     };
     vec![
         row.jail.to_string(),

@@ -81,7 +81,7 @@ fn words_of(source: Prefix, standing: &Standing) -> Vec<String> {
     }
     match (standing.ban.is_some(), standing.enforced) {
         (true, true) => {
-            let dropped = standing.dropped.map(|dropped| format!(", {} packets", dropped.packets));
+            let dropped = standing.dropped.map(|dropped| format!(", {dropped} packets"));
             words.push(format!("the kernel drops it{}", dropped.unwrap_or_default()));
         }
         (true, false) => {

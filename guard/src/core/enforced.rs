@@ -1,5 +1,7 @@
 //! What enforcers tell of themselves and of the kernel.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::core::addr::Prefix;
@@ -35,6 +37,17 @@ pub struct Dropped {
     pub packets: u64,
     /// Bytes, from the Ethernet header on where there is one.
     pub bytes: u64,
+    /// Both are reckoned from samples, because there are too many bans to count for each.
+    #[serde(default)]
+    pub sampled: bool,
+}
+
+/// The packets, with `≈` before a number that is not exact.
+impl fmt::Display for Dropped {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let about = if self.sampled { "≈" } else { "" };
+        write!(formatter, "{about}{}", self.packets)
+    }
 }
 
 /// What others changed in the kernel since it was last looked at.

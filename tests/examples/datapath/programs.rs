@@ -19,9 +19,6 @@ pub(crate) enum Set {
 }
 
 impl Set {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Random, Self::Consecutive, Self::Stride256, Self::Stride65536];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Random => "random",
@@ -78,26 +75,63 @@ fn op(code: u8, to: u8, from: u8, offset: i16, constant: i32) -> u64 {
         | u64::from(constant.cast_unsigned()) << 32
 }
 
-/// Gives each frame a source drawn from the first `count` addresses of a set (a power of
-/// two), and sends it back to where it is said to come from.
-pub(crate) fn sender(set: Set, count: u32) -> Result<Ebpf> {
-    let mask = i32::try_from(count - 1)?;
+/// Whose frames are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sources {
+    /// The first so many addresses of the set (a power of two).
+    Banned(u32),
+    /// A million addresses of the set that are never banned.
+    Clean,
+}
+
+/// Where in a frame the source of an IPv4 packet is.
+pub(crate) const V4_SOURCE: i16 = 14 + 12;
+
+/// Numbers of a set's addresses from here on are never banned.
+pub(crate) const CLEAN: u32 = 1 << 20;
+
+/// Gives each frame a source, whose last four bytes are at an offset, and sends it back to
+/// where it is said to come from.
+pub(crate) fn sender(set: Set, sources: Sources, offset: i16) -> Result<Ebpf> {
+    let (mask, more) = match sources {
+        Sources::Banned(count) => (count - 1, 0),
+        Sources::Clean => (CLEAN - 1, CLEAN),
+    };
+    let (mask, more) = (i32::try_from(mask)?, i32::try_from(more)?);
     let address = set.instructions();
-    let over = i16::try_from(address.len() + 6)?;
+    let sum = if offset == V4_SOURCE { 9 } else { 0 };
+    let over = i16::try_from(address.len() + 7 + sum)?;
     let mut program = vec![
-        op(0x61, 6, 1, 0, 0),    // r6 = start of the frame
-        op(0x61, 7, 1, 4, 0),    // r7 = its end
-        op(0xbf, 2, 6, 0, 0),    // r2 = r6
-        op(0x07, 2, 0, 0, 34),   // r2 += 34
-        op(0x2d, 2, 7, over, 0), // if r2 > r7 goto out
-        op(0x85, 0, 0, 0, 7),    // r0 = bpf_get_prandom_u32()
+        op(0x61, 6, 1, 0, 0),                     // r6 = start of the frame
+        op(0x61, 7, 1, 4, 0),                     // r7 = its end
+        op(0xbf, 2, 6, 0, 0),                     // r2 = r6
+        op(0x07, 2, 0, 0, i32::from(offset) + 4), // r2 += end of the address
+        op(0x2d, 2, 7, over, 0),                  // if r2 > r7 goto out
+        op(0x85, 0, 0, 0, 7),                     // r0 = bpf_get_prandom_u32()
         op(0x54, 0, 0, 0, mask),
+        op(0x44, 0, 0, 0, more),
     ];
     program.extend(address);
     program.extend([
-        op(0xdc, 0, 0, 0, 32), // to network order
-        op(0x63, 6, 0, 26, 0), // source address = r0
-        op(0xb7, 0, 0, 0, 3),  // XDP_TX
+        op(0xdc, 0, 0, 0, 32),     // to network order
+        op(0x63, 6, 0, offset, 0), // source address = r0
+    ]);
+    if offset == V4_SOURCE {
+        // The identification makes up for the address, so that the checksum stays right.
+        program.extend([
+            op(0xbc, 2, 0, 0, 0),      // w2 = w0
+            op(0x74, 2, 0, 0, 16),     // w2 >>= 16
+            op(0x54, 0, 0, 0, 0xffff), // w0 &= 0xffff
+            op(0x0c, 0, 2, 0, 0),      // w0 += w2
+            op(0xbc, 2, 0, 0, 0),      // w2 = w0
+            op(0x74, 2, 0, 0, 16),     // w2 >>= 16
+            op(0x0c, 0, 2, 0, 0),      // w0 += w2
+            op(0xa4, 0, 0, 0, 0xffff), // w0 ^= 0xffff
+            op(0x6b, 6, 0, 14 + 4, 0), // identification = r0
+        ]);
+    }
+    program.extend([
+        op(0xb7, 0, 0, 0, 3), // XDP_TX
         op(0x95, 0, 0, 0, 0),
         op(0xb7, 0, 0, 0, 1), // out: XDP_DROP
         op(0x95, 0, 0, 0, 0),

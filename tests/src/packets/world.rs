@@ -267,6 +267,12 @@ impl Tables for World {
         Some(Found::Net(longest.0, longest.1))
     }
 
+    fn has_nets(&self, source: &Address) -> bool {
+        self.nets.keys().any(|(net, _)| net.is_ipv4() == matches!(source, Address::V4(_)))
+    }
+
+    fn count(&self, _source: &Address, _ban: Option<Found>) {}
+
     fn latest(&self, ban: Found, classes: u64) -> u64 {
         let found = match ban {
             Found::Address(address) => self.bans.get(&address),

@@ -39,8 +39,12 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, clap::Subcommand)]
 enum What {
     /// What a packet costs with few bans and with a million, beside a program that looks
-    /// at nothing; guard alone, no container.
-    Datapath,
+    /// at nothing, xdp-filter and nft; no container. Writes docs/benchmarks.md.
+    Datapath {
+        /// Fewer and shorter runs, and nothing is written.
+        #[arg(long)]
+        quick: bool,
+    },
     /// From the third failure in the journal to the first dropped packet.
     Latency {
         /// Bans of guard to measure, half with failures back to back, half with gaps.
@@ -113,9 +117,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return told(&journal::measure(entries, peer_entries, seed)?, options.check);
     }
     guard_tests::namespace::require_root()?;
-    if let What::Datapath = options.what {
-        packages::need(&[packages::BUILD, packages::NAMESPACES, packages::KERNEL])?;
-        let run = ["run", "--release", "--package", "guard-tests", "--example", "datapath"];
+    if let What::Datapath { quick } = options.what {
+        let lists = [packages::BUILD, packages::NAMESPACES, packages::KERNEL, packages::DATAPATH];
+        packages::need(&lists)?;
+        let to = if quick { "--quick" } else { "docs" };
+        let run =
+            ["run", "--release", "--package", "guard-tests", "--example", "datapath", "--", to];
         return workspace::show("data plane", &mut workspace::cargo(&run));
     }
     packages::need(&[packages::BUILD, packages::NAMESPACES, packages::HOSTS])?;
@@ -125,7 +132,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut rig = rig::Rig::new(&program, &options.backend)?;
     let goals = match options.what {
-        What::Files { .. } | What::Datapath => Vec::new(),
+        What::Files { .. } | What::Datapath { .. } => Vec::new(),
         What::Latency { bans, peer_bans } => {
             latency::measure(&mut rig, bans, unless(options.alone, peer_bans))?
         }

@@ -12,14 +12,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 
-use guard_common::layout::{Ban, FOREVER, Slot};
-use guard_common::names::{BANS_V4, BANS_V6};
+use guard_common::layout::{Ban, Counter, FOREVER, Slot};
+use guard_common::names::SAMPLES_V4;
 
 use super::classes::Classes;
+use super::fill::fill;
 use super::map::Map;
-use super::store::Store;
+use super::store::{Source, Store};
 use super::table::BansV4;
 use super::value::{Hold, alike, compile, holds};
 use crate::core::addr::Prefix;
@@ -47,37 +47,6 @@ pub(super) struct JailHold {
     pub(super) until: u64,
 }
 
-/// Key of a ban map.
-trait Source: aya::Pod + Default + Ord {
-    const MAP: &str;
-    fn of(address: IpAddr) -> Option<Self>;
-    fn prefix(self) -> Prefix;
-}
-
-impl Source for [u8; 4] {
-    const MAP: &str = BANS_V4;
-
-    fn of(address: IpAddr) -> Option<Self> {
-        if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None }
-    }
-
-    fn prefix(self) -> Prefix {
-        Prefix::host(IpAddr::from(self))
-    }
-}
-
-impl Source for [u8; 16] {
-    const MAP: &str = BANS_V6;
-
-    fn of(address: IpAddr) -> Option<Self> {
-        if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None }
-    }
-
-    fn prefix(self) -> Prefix {
-        Prefix::host(IpAddr::from(self))
-    }
-}
-
 impl Bans {
     pub(super) fn new(v4: BansV4, v6: Map<[u8; 16], Ban>) -> Self {
         Self { v4, v6, beyond: HashMap::new() }
@@ -93,7 +62,11 @@ impl Bans {
     ) -> Result<usize, EnforceError> {
         self.beyond.clear();
         let Self { v4, v6, beyond } = self;
-        let first = replace_family(v4, beyond, desired, classes, now);
+        let first = match fill(v4, beyond, desired, classes, now) {
+            Ok(None) => replace_family(v4, beyond, desired, classes, now),
+            Ok(Some(changed)) => Ok(changed),
+            Err(error) => Err(error),
+        };
         let second = replace_family(v6, beyond, desired, classes, now);
         Ok(first? + second?)
     }
@@ -118,8 +91,17 @@ impl Bans {
     /// Every ban that the maps hold.
     pub(super) fn held(&self, classes: &Classes, now: Moment) -> Result<Vec<Held>, EnforceError> {
         let mut found = Vec::new();
-        held_family(&self.v4, &self.beyond, classes, now, &mut found)?;
-        held_family(&self.v6, &self.beyond, classes, now, &mut found)?;
+        let samples = self.v4.samples();
+        let samples = samples.map_err(|cause| failed(format!("read {SAMPLES_V4}"), cause))?;
+        let v4_dropped = |key: &[u8; 4], ban: &Ban| {
+            if self.v4.is_counted(key) {
+                return exactly(ban);
+            }
+            let Counter { packets, bytes } = samples.get(key).copied().unwrap_or_default();
+            Dropped { packets, bytes, sampled: true }
+        };
+        held_family(&self.v4, v4_dropped, &self.beyond, classes, now, &mut found)?;
+        held_family(&self.v6, |_, ban| exactly(ban), &self.beyond, classes, now, &mut found)?;
         Ok(found)
     }
 }
@@ -164,6 +146,7 @@ fn replace_family<K: Source, S: Store<K>>(
         value(group[0].0.prefix(), list, beyond, classes, now)
     };
 
+    let heads = heads(&wanted);
     // What is there: removed, changed, or left as it is.
     let mut there = vec![0_u64; wanted.len().div_ceil(64)];
     let (mut keys, mut values) = (Vec::new(), Vec::new());
@@ -175,8 +158,12 @@ fn replace_family<K: Source, S: Store<K>>(
             .map_err(|cause| failed(format!("read {}", K::MAP), cause))?;
         let mut changes = Changes::default();
         for (key, present) in keys.iter().zip(&values) {
-            let start = wanted.partition_point(|(other, _)| other < key);
-            let end = start + wanted[start..].partition_point(|(other, _)| other == key);
+            // Only among those that begin alike: a search over all would miss the cache.
+            let head = usize::from(key.head());
+            let (first, last) = (heads[head] as usize, heads[head + 1] as usize);
+            let start = first + wanted[first..last].partition_point(|(other, _)| other < key);
+            let same = wanted[start..last].iter().take_while(|(other, _)| other == key);
+            let end = start + same.count();
             if start == end {
                 changes.gone.push(*key);
                 continue;
@@ -207,6 +194,20 @@ fn replace_family<K: Source, S: Store<K>>(
     changes.make(map)?;
     map.fit(0, now);
     Ok(changed)
+}
+
+/// Where in a sorted list the addresses with each first two octets begin, and its end.
+fn heads<K: Source>(sorted: &[(K, u32)]) -> Vec<u32> {
+    let mut heads = vec![0_u32; (1 << 16) + 1];
+    for (key, _) in sorted {
+        heads[usize::from(key.head()) + 1] += 1;
+    }
+    let mut sum = 0;
+    for head in &mut heads {
+        sum += *head;
+        *head = sum;
+    }
+    heads
 }
 
 fn apply_family<K: Source, S: Store<K>>(
@@ -258,8 +259,14 @@ fn apply_family<K: Source, S: Store<K>>(
     Ok(())
 }
 
+/// What a ban that counts has dropped.
+pub(super) fn exactly(ban: &Ban) -> Dropped {
+    Dropped { packets: ban.packets, bytes: ban.bytes, sampled: false }
+}
+
 fn held_family<K: Source, S: Store<K>>(
     map: &S,
+    dropped: impl Fn(&K, &Ban) -> Dropped,
     beyond: &HashMap<Prefix, Vec<JailHold>>,
     classes: &Classes,
     now: Moment,
@@ -274,10 +281,8 @@ fn held_family<K: Source, S: Store<K>>(
             .map_err(|cause| failed(format!("read {}", K::MAP), cause))?;
         for (key, ban) in keys.iter().zip(&values) {
             let source = key.prefix();
-            let dropped =
-                map.is_counted(key).then_some(Dropped { packets: ban.packets, bytes: ban.bytes });
             let known = beyond.get(&source);
-            found.extend(held_by(ban, known, source, dropped, classes, now));
+            found.extend(held_by(ban, known, source, Some(dropped(key, ban)), classes, now));
         }
     }
     Ok(())
@@ -318,7 +323,7 @@ pub(super) fn jail_holds<'a>(
 
 /// What the map is to hold for an address; `None` is nothing. Remembers in `beyond`
 /// what that value cannot tell.
-fn value(
+pub(super) fn value(
     source: Prefix,
     list: Vec<JailHold>,
     beyond: &mut HashMap<Prefix, Vec<JailHold>>,

@@ -7,12 +7,12 @@
 #![expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::syscall::{
-    ARRAY, ARRAY_OF_MAPS, Batch, Element, HASH, LPM_TRIE, MAP_DELETE, MAP_DELETE_BATCH, MAP_LOOKUP,
-    MAP_LOOKUP_BATCH, MAP_NEXT_KEY, MAP_UPDATE, MAP_UPDATE_BATCH, MapInfo, PER_CPU_ARRAY, address,
-    bpf, map_info, number,
+    ARRAY, ARRAY_OF_MAPS, Batch, Element, HASH, LPM_TRIE, LRU_HASH, MAP_DELETE, MAP_DELETE_BATCH,
+    MAP_LOOKUP, MAP_LOOKUP_BATCH, MAP_NEXT_KEY, MAP_UPDATE, MAP_UPDATE_BATCH, MapInfo,
+    PER_CPU_ARRAY, address, bpf, map_info, number,
 };
 
 /// A hash, array or prefix map whose key and value are known to have the sizes of `K` and `V`.
@@ -33,7 +33,7 @@ impl<K: aya::Pod + Default, V: aya::Pod + Default> Map<K, V> {
         let info = map_info(fd.as_fd())?;
         let sizes = (info.key_size as usize, info.value_size as usize);
         // Values of per-CPU maps are longer than the kernel says.
-        if !matches!(info.kind, HASH | ARRAY | ARRAY_OF_MAPS | LPM_TRIE)
+        if !matches!(info.kind, HASH | LRU_HASH | ARRAY | ARRAY_OF_MAPS | LPM_TRIE)
             || sizes != (size_of::<K>(), size_of::<V>())
         {
             return Err(io::Error::new(
@@ -221,6 +221,35 @@ impl<K: aya::Pod + Default, V: aya::Pod + Default> Map<K, V> {
             *cursor = Cursor(Some(next));
             return Ok(more);
         }
+    }
+}
+
+impl Map<u32, u64> {
+    /// All values of an array that may be mapped, in order: a thousand times as fast as by
+    /// batches.
+    pub(super) fn values(&self) -> io::Result<Vec<u64>> {
+        let count = self.info.max_entries as usize;
+        let (protection, fd) = (libc::PROT_READ, self.fd.as_raw_fd());
+        let length = count * size_of::<u64>();
+        // SAFETY: a new mapping at an address that the kernel chooses, of a map that has
+        // as many bytes.
+        let start = unsafe {
+            libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, fd, 0)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let first: *const u64 = start.cast_const().cast();
+        let value = |place| {
+            // SAFETY: `place` is below the number of values that were mapped.
+            let value = unsafe { first.add(place) };
+            // SAFETY: others may write meanwhile, but whole words, and a volatile load is one.
+            unsafe { value.read_volatile() }
+        };
+        let values = (0..count).map(value).collect();
+        // SAFETY: what was mapped above; nothing points into it any more.
+        unsafe { libc::munmap(start, length) };
+        Ok(values)
     }
 }
 

@@ -5,15 +5,16 @@
 //! maps that were left half-built have ABI 0 and are not.
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use guard_common::layout::{
-    ABI, Counter, MAX_CLASSES, Meta, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST,
+    ABI, Counter, MAX_CLASSES, Meta, OWN_FIRST, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST,
 };
 use guard_common::names::{
-    BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES, TABLE_V4,
-    VERDICTS,
+    BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES, SAMPLES_V4,
+    TABLE_V4, VERDICTS,
 };
 
 use super::XdpOptions;
@@ -22,7 +23,6 @@ use super::classes::{self, Classes};
 use super::map::{Cursor, Map, look_up_per_cpu};
 use super::nets::{Nets, Steps};
 use super::pins;
-use super::store::Store;
 use super::syscall;
 use super::table::BansV4;
 use crate::core::delta::{Delta, JailPorts, Snapshot};
@@ -57,7 +57,7 @@ impl Maps {
     pub(super) fn open(directory: &Path, options: &XdpOptions) -> io::Result<Self> {
         let pin = |name: &str| syscall::open_pin(&directory.join(name));
         let v4 = Map::new(pin(BANS_V4)?)?;
-        let v4 = BansV4::open(v4, pin(TABLE_V4)?, directory, options.exact_counters)?;
+        let v4 = BansV4::open(v4, pin(SAMPLES_V4)?, pin(TABLE_V4)?, directory, options)?;
         let mut maps = Self {
             bans: Bans::new(v4, Map::new(pin(BANS_V6)?)?),
             nets: Nets::new(Map::new(pin(BANS_V4_NETS)?)?, Map::new(pin(BANS_V6_NETS)?)?),
@@ -91,7 +91,7 @@ impl Maps {
         let meta = self.meta.look_up(&0)?.unwrap_or_default();
         Ok(meta.abi == ABI
             && meta.boot_id == boot_id
-            && self.bans.v4.limit() == options.bans as usize
+            && self.bans.v4.fits(options)
             && self.bans.v6.info().max_entries == options.bans
             && self.nets.v4.info().max_entries == options.bans
             && self.nets.v6.info().max_entries == options.bans
@@ -102,7 +102,9 @@ impl Maps {
     pub(super) fn declare(&self, host_only: bool, boot_id: [u8; 16]) -> Result<(), EnforceError> {
         let scope = if host_only { SCOPE_HOST } else { SCOPE_ALL };
         let nets = self.nets.some().map_err(|cause| failed("read the prefix maps", cause))?;
-        self.write_meta(Meta { abi: ABI, scope, boot_id, nets, reserved: 0 })
+        let broken = |cause| failed(&format!("read {OWN_ADDRESSES}"), cause);
+        let own = first_own(&self.own_addresses().map_err(broken)?);
+        self.write_meta(Meta { abi: ABI, scope, boot_id, nets, reserved: 0, own })
     }
 
     fn write_meta(&self, meta: Meta) -> Result<(), EnforceError> {
@@ -128,7 +130,8 @@ impl Maps {
     /// were in use and jails have changed, a new jail takes over a bit, and for the
     /// moment of the change its sources may be cut off from the old jail's ports too.
     pub(super) fn replace(&mut self, desired: &Snapshot, now: Moment) -> Result<(), EnforceError> {
-        let mut present = read_all(&self.port_classes, PORT_CLASSES)?;
+        let broken = |cause| failed(&format!("read {PORT_CLASSES}"), cause);
+        let mut present = self.port_classes.values().map_err(broken)?;
         let (desired_classes, wanted) = self.plan_classes(&desired.jails, &present)?;
         let both: Vec<u64> = present.iter().zip(&wanted).map(|(a, b)| a | b).collect();
         self.write_table(&mut present, &both)?;
@@ -285,6 +288,8 @@ impl Maps {
             }
             failed(&format!("write {OWN_ADDRESSES}"), cause)
         })?;
+        let meta = self.meta.look_up(&0).map_err(|cause| failed("read META", cause))?;
+        self.write_meta(Meta { own: first_own(&wanted), ..meta.unwrap_or_default() })?;
         let gone: Vec<[u8; 16]> = present
             .iter()
             .map(|(address, _)| *address)
@@ -311,6 +316,16 @@ impl Maps {
     }
 }
 
+/// What META says of own addresses.
+fn first_own(own: &[[u8; 16]]) -> [u32; OWN_FIRST] {
+    let mut first = [0; OWN_FIRST];
+    let v4 = own.iter().filter_map(|address| Ipv6Addr::from(*address).to_ipv4_mapped());
+    for (to, address) in first.iter_mut().zip(v4) {
+        *to = u32::from_ne_bytes(address.octets());
+    }
+    first
+}
+
 /// All entries of a small map.
 fn read_entries<K: aya::Pod + Default, V: aya::Pod + Default>(
     map: &Map<K, V>,
@@ -324,16 +339,6 @@ fn read_entries<K: aya::Pod + Default, V: aya::Pod + Default>(
         entries.extend(keys.iter().copied().zip(values.iter().copied()));
     }
     Ok(entries)
-}
-
-/// All values of an array map, in order.
-fn read_all(map: &Map<u32, u64>, name: &str) -> Result<Vec<u64>, EnforceError> {
-    let mut table = vec![0; map.info().max_entries as usize];
-    let entries = read_entries(map).map_err(|cause| failed(&format!("read {name}"), cause))?;
-    for (index, value) in entries {
-        table[index as usize] = value;
-    }
-    Ok(table)
 }
 
 fn name_key(name: &JailName) -> [u64; 8] {

@@ -31,6 +31,7 @@ mod bans;
 mod classes;
 mod cover;
 pub(in crate::enforce) mod features;
+mod fill;
 mod map;
 mod maps;
 mod nets;

@@ -18,13 +18,13 @@ use std::net::IpAddr;
 use guard_common::layout::{Ban, NetBan, NetV4, NetV6, SLOTS, SOME_V4, SOME_V6, Slot};
 use guard_common::names::{BANS_V4_NETS, BANS_V6_NETS};
 
-use super::bans::{JailHold, boot_nanos, held_by};
+use super::bans::{JailHold, boot_nanos, exactly, held_by};
 use super::classes::Classes;
 use super::map::Map;
 use super::value::{Hold, alike, compile, holds};
 use crate::core::addr::Prefix;
 use crate::core::delta::{Delta, Snapshot};
-use crate::enforce::{Dropped, EnforceError, Held, Moment};
+use crate::enforce::{EnforceError, Held, Moment};
 
 /// The prefix maps of both families.
 #[derive(Debug)]
@@ -239,7 +239,7 @@ impl Nets {
         for (source, entry) in self.entries()? {
             let known = self.known.bans.get(&source);
             let own = Ban { slots: entry.own, ..Ban::default() };
-            let dropped = Some(Dropped { packets: entry.ban.packets, bytes: entry.ban.bytes });
+            let dropped = Some(exactly(&entry.ban));
             found.extend(held_by(&own, known, source, dropped, classes, now));
         }
         Ok(())

@@ -19,6 +19,7 @@ use super::XdpOptions;
 use super::pins;
 use super::plan::Way;
 use super::syscall;
+use super::table::BansV4;
 use crate::enforce::EnforceError;
 
 /// The object that `cargo xtask build-ebpf` makes of `guard-ebpf/`.
@@ -81,7 +82,7 @@ pub(super) fn load(
         loader.map_pin_path(name, directory.join(name));
     }
     let mut object = loader
-        .map_max_entries(BANS_V4, options.bans)
+        .map_max_entries(BANS_V4, BansV4::outside(options))
         .map_max_entries(BANS_V6, options.bans)
         .map_max_entries(BANS_V4_NETS, options.bans)
         .map_max_entries(BANS_V6_NETS, options.bans)

@@ -1,11 +1,55 @@
 //! What holds the bans of one family.
 
 use std::io;
+use std::net::IpAddr;
 
 use guard_common::layout::Ban;
+use guard_common::names::{BANS_V4, BANS_V6};
 
 use super::map::{Cursor, Map};
+use crate::core::addr::Prefix;
 use crate::enforce::Moment;
+
+/// Key of a ban map.
+pub(super) trait Source: aya::Pod + Default + Ord {
+    const MAP: &str;
+    fn of(address: IpAddr) -> Option<Self>;
+    fn prefix(self) -> Prefix;
+    /// The first two octets.
+    fn head(self) -> u16;
+}
+
+impl Source for [u8; 4] {
+    const MAP: &str = BANS_V4;
+
+    fn of(address: IpAddr) -> Option<Self> {
+        if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None }
+    }
+
+    fn head(self) -> u16 {
+        u16::from_be_bytes([self[0], self[1]])
+    }
+
+    fn prefix(self) -> Prefix {
+        Prefix::host(IpAddr::from(self))
+    }
+}
+
+impl Source for [u8; 16] {
+    const MAP: &str = BANS_V6;
+
+    fn of(address: IpAddr) -> Option<Self> {
+        if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None }
+    }
+
+    fn head(self) -> u16 {
+        u16::from_be_bytes([self[0], self[1]])
+    }
+
+    fn prefix(self) -> Prefix {
+        Prefix::host(IpAddr::from(self))
+    }
+}
 
 /// Address → ban.
 pub(super) trait Store<K> {
@@ -17,9 +61,6 @@ pub(super) trait Store<K> {
 
     /// The ban of an address.
     fn look_up(&self, key: &K) -> io::Result<Option<Ban>>;
-
-    /// Whether it counts what the ban of an address drops.
-    fn is_counted(&self, key: &K) -> bool;
 
     /// Reads on from `at` into the vectors, which are overwritten. `false`: that was the
     /// last. Who sets or removes only what was read meanwhile misses nothing; he may see
@@ -47,10 +88,6 @@ impl Store<[u8; 16]> for Map<[u8; 16], Ban> {
 
     fn look_up(&self, key: &[u8; 16]) -> io::Result<Option<Ban>> {
         Self::look_up(self, key)
-    }
-
-    fn is_counted(&self, _key: &[u8; 16]) -> bool {
-        true
     }
 
     fn walk(

@@ -39,6 +39,8 @@ const LINK_DETACH: u32 = 34;
 pub(super) const HASH: u32 = 1;
 /// `BPF_MAP_TYPE_ARRAY`.
 pub(super) const ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_LRU_HASH`.
+pub(super) const LRU_HASH: u32 = 9;
 /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
 pub(super) const PER_CPU_ARRAY: u32 = 6;
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.

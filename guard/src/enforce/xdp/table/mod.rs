@@ -9,21 +9,26 @@
 //! more room beside the old one; likewise with less room when most have gone, and when its
 //! epoch lies so far back that ends no longer fit.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use guard_common::layout::{Ban, FOREVER, Slot};
-use guard_common::names::{BANS_V4, TABLE_V4};
-use guard_common::table::{Bans, Elsewhere, Entry, Found, Header, MAX_SECONDS, Place, Table};
+use guard_common::layout::{Ban, Counter};
+use guard_common::names::{BANS_V4, SAMPLES_V4, TABLE_V4};
+use guard_common::table::{Bans, Elsewhere, Found, Header, MAX_SECONDS, Place, Table};
 
+use super::XdpOptions;
 use super::map::{Cursor, Map};
 use super::store::Store;
 use super::syscall;
 use crate::enforce::Moment;
 
+mod elements;
 mod lines;
 
+use elements::{Elements, Failure, SECOND, number};
+pub(super) use elements::{entry, epoch, word};
 use lines::Lines;
 
 /// Whether this processor keeps loads and stores in order; the protocol was not tried on
@@ -34,40 +39,23 @@ const SUPPORTED: bool = cfg!(target_arch = "x86_64");
 const PINS: [&str; 2] = ["TABLE_LINES", "TABLE_LINES_NEW"];
 
 /// Bans a bucket has at most, on average, before there are more buckets.
-const FULL: usize = 4;
+const FULL: usize = 5;
 /// Buckets for so many bans: as many as leave room to grow.
 const fn buckets(bans: usize) -> usize {
-    bans * 2 / 5 + 64
+    bans / 4 + 64
 }
-
-const SECOND: u64 = 1_000_000_000;
 
 /// The IPv4 bans.
 #[derive(Debug)]
 pub(super) struct BansV4 {
     bans: Bans<Lines, Elements, InPlace>,
+    /// What bans in the table dropped, by samples.
+    samples: Map<[u8; 4], Counter>,
     limit: usize,
     /// More than so many go to a table.
     exact: usize,
     count: usize,
 }
-
-/// What went wrong, and at which address of those that were to be set.
-#[derive(Debug)]
-struct Failure {
-    at: Option<u32>,
-    cause: io::Error,
-}
-
-impl From<io::Error> for Failure {
-    fn from(cause: io::Error) -> Self {
-        Self { at: None, cause }
-    }
-}
-
-/// The hash map.
-#[derive(Debug)]
-struct Elements(Map<[u8; 4], Ban>);
 
 /// Where the programs find the table, and the agent after a restart.
 #[derive(Debug)]
@@ -80,18 +68,35 @@ impl BansV4 {
     /// The bans in a hash map and in the table that `outer` names.
     pub(super) fn open(
         map: Map<[u8; 4], Ban>,
+        samples: OwnedFd,
         outer: OwnedFd,
         directory: &Path,
-        exact: usize,
+        options: &XdpOptions,
     ) -> io::Result<Self> {
         let place = InPlace { outer: Map::new(outer)?, directory: directory.to_owned() };
         let table = place.table()?;
-        let limit = map.info().max_entries as usize;
+        let (limit, exact) = (options.bans as usize, options.exact_counters);
         let bans =
             Bans::adopt(table, Elements(map), place).map_err(|failure: Failure| failure.cause)?;
         let inside = bans.table().map_or(0, |table| table.entries().count());
         let count = inside + bans.elsewhere().each().map_err(|failure| failure.cause)?.len();
-        Ok(Self { bans, limit, exact, count })
+        Ok(Self { bans, samples: Map::new(samples)?, limit, exact, count })
+    }
+
+    /// How many bans the hash map is to hold. Beside a table it has those that no word can
+    /// say and the few that find no room; half of all is much more than that, and its
+    /// buckets take memory whether they are used or not.
+    pub(super) fn outside(options: &XdpOptions) -> u32 {
+        if !SUPPORTED || options.bans as usize <= options.exact_counters {
+            return options.bans;
+        }
+        let exact = u32::try_from(options.exact_counters).unwrap_or(u32::MAX);
+        options.bans.div_ceil(2).max(exact)
+    }
+
+    /// Whether its maps are as large as they are to be.
+    pub(super) fn fits(&self, options: &XdpOptions) -> bool {
+        self.bans.elsewhere().0.info().max_entries == Self::outside(options)
     }
 
     /// Says that the pins are now in another directory.
@@ -103,8 +108,31 @@ impl BansV4 {
     pub(super) fn pins(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
         let outer = self.bans.place().outer.descriptor();
         let mut pins = vec![(BANS_V4, self.bans.elsewhere().0.descriptor()), (TABLE_V4, outer)];
+        pins.push((SAMPLES_V4, self.samples.descriptor()));
         pins.extend(self.bans.table().map(|table| (PINS[0], table.memory().fd())));
         pins
+    }
+
+    /// Whether it counts each packet that the ban of an address drops.
+    pub(super) fn is_counted(&self, key: &[u8; 4]) -> bool {
+        let table = self.bans.table();
+        !table.is_some_and(|table| matches!(table.find(number(key)), Found::Here(_)))
+    }
+
+    /// What bans that are not counted have dropped, about.
+    pub(super) fn samples(&self) -> io::Result<HashMap<[u8; 4], Counter>> {
+        let mut all = HashMap::new();
+        if self.bans.table().is_none() {
+            return Ok(all);
+        }
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let mut cursor = Cursor::default();
+        let mut more = true;
+        while more {
+            more = self.samples.walk(&mut cursor, &mut keys, &mut values)?;
+            all.extend(keys.iter().copied().zip(values.iter().copied()));
+        }
+        Ok(all)
     }
 
     /// Puts the table back in its place if the programs look for it in vain; whether they
@@ -126,10 +154,43 @@ impl BansV4 {
         if bans <= self.exact {
             return self.bans.rebuild(None);
         }
+        self.bans.rebuild(Some(Self::room(bans, now)?))
+    }
+
+    /// Memory, all zeros, for a table of so many bans, and what is to be its first line.
+    fn room(bans: usize, now: Moment) -> io::Result<(Lines, Header)> {
         let buckets = u32::try_from(buckets(bans)).map_err(io::Error::other)?;
-        let epoch = (now.boot_nanos / SECOND).saturating_sub(1);
-        let header = Header { buckets, seed: lines::seed()?, epoch };
-        self.bans.rebuild(Some((Lines::create(buckets + 1)?, header)))
+        let header = Header { buckets, seed: lines::seed()?, epoch: epoch(now) };
+        Ok((Lines::create(buckets + 1)?, header))
+    }
+
+    /// Whether so many bans would begin a table.
+    pub(super) fn is_for_table(&self, bans: usize) -> bool {
+        SUPPORTED && bans > self.exact && self.bans.table().is_none()
+    }
+
+    /// An empty table for so many bans, not in place yet; `None` when so many go elsewhere
+    /// or when there are bans already.
+    pub(super) fn begin(&self, bans: usize, now: Moment) -> io::Result<Option<Table<Lines>>> {
+        let none = self.bans.elsewhere().0.first_key()?.is_none();
+        if !none || bans > self.limit || !self.is_for_table(bans) {
+            return Ok(None);
+        }
+        let (memory, header) = Self::room(bans, now)?;
+        Ok(Table::create(memory, header))
+    }
+
+    /// Puts a table from [`BansV4::begin`] in place, which holds `inside` bans, and gives
+    /// the hash map what the table does not hold.
+    pub(super) fn finish(
+        &mut self,
+        table: Table<Lines>,
+        inside: usize,
+        outside: &[(u32, Ban)],
+    ) -> io::Result<()> {
+        self.bans.begin(table, outside).map_err(|failure| failure.cause)?;
+        self.count = inside + outside.len();
+        Ok(())
     }
 
     fn is_too_small(&self, bans: usize, now: Moment) -> bool {
@@ -145,10 +206,6 @@ impl BansV4 {
     }
 }
 
-fn number(key: &[u8; 4]) -> u32 {
-    u32::from_ne_bytes(*key)
-}
-
 /// Where a walk stands: the next line, then the hash map.
 #[derive(Debug, Default)]
 pub(super) struct At {
@@ -160,16 +217,15 @@ impl Store<[u8; 4]> for BansV4 {
     type At = At;
 
     fn limit(&self) -> usize {
+        // The table takes any number; what is full before is the hash map.
+        if self.count < self.limit {
+            return self.bans.elsewhere().0.info().max_entries as usize;
+        }
         self.limit
     }
 
     fn look_up(&self, key: &[u8; 4]) -> io::Result<Option<Ban>> {
         self.bans.look_up(number(key)).map_err(|failure| failure.cause)
-    }
-
-    fn is_counted(&self, key: &[u8; 4]) -> bool {
-        let table = self.bans.table();
-        !table.is_some_and(|table| matches!(table.find(number(key)), Found::Here(_)))
     }
 
     fn walk(
@@ -206,6 +262,9 @@ impl Store<[u8; 4]> for BansV4 {
     fn remove(&mut self, keys: &[[u8; 4]]) -> io::Result<()> {
         let addresses: Vec<u32> = keys.iter().map(number).collect();
         self.bans.remove(&addresses).map_err(|failure| failure.cause)?;
+        if self.bans.table().is_some() {
+            self.samples.delete_batch(keys)?;
+        }
         self.count -= keys.len().min(self.count);
         Ok(())
     }
@@ -229,60 +288,6 @@ impl Store<[u8; 4]> for BansV4 {
             return Err((room, io::Error::from_raw_os_error(libc::E2BIG)));
         }
         Ok(())
-    }
-}
-
-impl Elsewhere for Elements {
-    type Ban = Ban;
-    type Error = Failure;
-
-    fn entry(ban: &Ban, epoch: u64) -> Option<Entry> {
-        let [slot, rest @ ..] = ban.slots;
-        let alone = rest.iter().all(|slot| slot.classes == 0) && slot.classes.is_power_of_two();
-        if !alone {
-            return None;
-        }
-        let class = u8::try_from(slot.classes.trailing_zeros()).ok()?;
-        if slot.until == FOREVER {
-            return Entry::forever(class);
-        }
-        Entry::new(class, slot.until.div_ceil(SECOND).checked_sub(epoch)?)
-    }
-
-    fn ban(entry: Entry, epoch: u64) -> Ban {
-        let mut ban = Ban::default();
-        ban.slots[0] = Slot { classes: 1 << entry.class(), until: entry.until(epoch) };
-        ban
-    }
-
-    fn look_up(&self, address: u32) -> Result<Option<Ban>, Failure> {
-        Ok(self.0.look_up(&address.to_ne_bytes())?)
-    }
-
-    fn set(&mut self, bans: &[(u32, Ban)]) -> Result<(), Failure> {
-        let keys: Vec<[u8; 4]> = bans.iter().map(|(address, _)| address.to_ne_bytes()).collect();
-        let values: Vec<Ban> = bans.iter().map(|(_, ban)| *ban).collect();
-        self.0.update_batch(&keys, &values).map_err(|(done, cause)| Failure {
-            at: bans.get(done).map(|(address, _)| *address),
-            cause,
-        })
-    }
-
-    fn remove(&mut self, addresses: &[u32]) -> Result<(), Failure> {
-        let keys: Vec<[u8; 4]> = addresses.iter().map(|address| address.to_ne_bytes()).collect();
-        Ok(self.0.delete_batch(&keys)?)
-    }
-
-    fn each(&self) -> Result<Vec<(u32, Ban)>, Failure> {
-        let mut each = Vec::new();
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        let mut cursor = Cursor::default();
-        let mut more = true;
-        while more {
-            more = self.0.walk(&mut cursor, &mut keys, &mut values)?;
-            each.extend(keys.iter().map(number).zip(values.iter().copied()));
-        }
-        Ok(each)
     }
 }
 
