@@ -108,7 +108,7 @@ fn damaged_packets_are_judged_as_on_the_host() {
     let mut setup = setup();
     let cases = setup.cases.clone();
     let mut seen = HashMap::new();
-    for _ in 0..20_000 {
+    for _ in 0..guard_tests::pace::cases(20_000) {
         let case = &cases[random.below(cases.len())];
         let packet = random.damage(&case.bytes);
         setup.scope(case);

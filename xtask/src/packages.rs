@@ -18,7 +18,11 @@ pub(crate) const NAMESPACES: &[&str] =
 pub(crate) const PEERS: &[&str] = &["python3"];
 
 /// To test the data plane.
-pub(crate) const KERNEL: &[&str] = &["ethtool"];
+pub(crate) const KERNEL: &[&str] = &["bpftool", "ethtool"];
+
+/// To boot other kernels.
+pub(crate) const MACHINES: &[&str] =
+    &["binutils", "busybox-static", "kmod", "qemu-system-x86", "xz-utils"];
 
 /// To run whole hosts in containers and to attack them.
 pub(crate) const HOSTS: &[&str] =

@@ -10,7 +10,7 @@ use crate::control::protocol::{
 };
 use crate::core::addr::Prefix;
 use crate::core::delta::Ban;
-use crate::core::enforced::Held;
+use crate::core::enforced::{Coverage, Held};
 use crate::core::engine::{Engine, JailFigures};
 use crate::core::input::Manual;
 use crate::core::jail::{JailName, LogSource};
@@ -116,6 +116,7 @@ pub fn bans(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send +
         };
         let held: HashMap<(&JailName, Prefix), &Held> =
             held.iter().map(|held| ((&held.jail, held.source), held)).collect();
+        let why = why_not_enforced(picture);
         let mut rows: Vec<BanRow> = wanted
             .iter()
             .map(|(jail, ban)| {
@@ -127,6 +128,7 @@ pub fn bans(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send +
                     until: ban.until,
                     reason: ban.reason,
                     enforced: held.is_some(),
+                    not_enforced_because: held.is_none().then(|| why.clone()),
                     dropped: held.and_then(|held| held.dropped),
                 }
             })
@@ -201,6 +203,20 @@ pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
             Ok(Manual::Unban { jail: jail.as_ref().map(find).transpose()?, sources })
         }
         Request::Status | Request::Bans | Request::Explain { .. } => Err("not an order".to_owned()),
+    }
+}
+
+/// Why a ban that should be in the kernel is not, as far as the enforcer knows.
+fn why_not_enforced(picture: &Picture) -> String {
+    let bare = |one: &&Coverage| one.means == "none";
+    if let Some(first) = picture.coverage.iter().find(bare)
+        && picture.coverage.iter().all(|one| bare(&one))
+    {
+        return format!("no interface is guarded: {}", first.reason);
+    }
+    match picture.problems.first() {
+        Some(problem) => format!("{problem}; guard goes on trying"),
+        None => "others removed it from the kernel; guard puts it back now".to_owned(),
     }
 }
 

@@ -44,12 +44,21 @@ struct Loaded {
 impl Programs {
     /// The program for a way, and its id.
     pub(super) fn of(&self, way: Way) -> (BorrowedFd<'_>, u32) {
-        let program = match way {
-            Way::Native | Way::Generic => &self.xdp,
-            Way::Tcx => &self.tcx,
-            Way::TcxIp => &self.tcx_ip,
-        };
+        let program = self.loaded(way);
         (program.fd.as_fd(), program.id)
+    }
+
+    /// The name of the program for a way.
+    pub(super) fn name(&self, way: Way) -> &'static str {
+        self.loaded(way).name
+    }
+
+    fn loaded(&self, way: Way) -> &Loaded {
+        match way {
+            Way::Native | Way::Generic => &self.xdp,
+            Way::Tcx | Way::Clsact => &self.tcx,
+            Way::TcxIp | Way::ClsactIp => &self.tcx_ip,
+        }
     }
 }
 
