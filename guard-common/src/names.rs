@@ -20,8 +20,15 @@ pub const META: &str = "META";
 /// `PERCPU_ARRAY`: verdict → [`crate::layout::Counter`].
 pub const VERDICTS: &str = "VERDICTS";
 
+/// `RINGBUF` of [`crate::layout::DropSample`].
+pub const DROP_SAMPLES: &str = "DROP_SAMPLES";
+/// `ARRAY` of one [`crate::layout::Watch`].
+pub const WATCH: &str = "WATCH";
+/// `PERCPU_ARRAY` of one [`crate::layout::Watched`].
+pub const WATCHED: &str = "WATCHED";
+
 /// All maps, in the order in which they are pinned.
-pub const MAPS: [&str; 9] = [
+pub const MAPS: [&str; 12] = [
     BANS_V4,
     BANS_V6,
     TABLE_V4,
@@ -31,6 +38,9 @@ pub const MAPS: [&str; 9] = [
     OWN_ADDRESSES,
     META,
     VERDICTS,
+    DROP_SAMPLES,
+    WATCH,
+    WATCHED,
 ];
 
 /// The XDP program. It takes frames of several buffers, so it attaches to interfaces with

@@ -15,6 +15,7 @@ mod progress;
 mod regex;
 mod replay;
 mod status;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -87,6 +88,8 @@ enum Verb {
     Unban(orders::UnbanArguments),
     /// Show what each interface can do, and what would be chosen.
     Probe,
+    /// Show packets that are dropped, as they are.
+    Watch(watch::Arguments),
     /// Remove every trace of guard from the kernel while the agent is stopped; it stays
     /// so until `attach`.
     Detach(detach::Arguments),
@@ -216,6 +219,7 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Ban(arguments) => orders::ban(&context, &arguments),
         Verb::Unban(arguments) => orders::unban(&context, &arguments),
         Verb::Probe => probe::probe(&context),
+        Verb::Watch(arguments) => watch::watch(&context, &arguments),
         Verb::Detach(arguments) => detach::detach(&context, &arguments),
         Verb::Attach => detach::attach(&context),
         Verb::Expire => detach::expire(&context),

@@ -5,5 +5,6 @@
 #[expect(dead_code, reason = "the bed of the XDP tests has more than is needed here")]
 #[path = "../xdp/bed.rs"]
 mod bed;
+mod clock;
 mod devices;
 mod features;

@@ -43,6 +43,7 @@ mod store;
 mod syscall;
 mod table;
 mod value;
+mod watch;
 
 use attach::Links;
 use maps::Maps;
@@ -51,6 +52,7 @@ use pins::Pins;
 use plan::Way;
 
 pub use crate::config::agent::Interfaces;
+pub use watch::{DroppedPacket, Drops};
 
 /// How to open [`Xdp`].
 #[derive(Clone, Debug, PartialEq, Eq)]
