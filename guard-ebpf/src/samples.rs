@@ -55,23 +55,18 @@ fn show(packet: &impl Reader, link: Link, length: u64, interface: u32, watch: &W
         return;
     };
     watched.shown += 1;
-    let sample = entry.as_mut_ptr();
-    // SAFETY: the entry is as large as its type; all its fields are written here.
-    unsafe { (&raw mut (*sample).time).write(now) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*sample).length).write(u32::try_from(length).unwrap_or(u32::MAX)) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*sample).interface).write(interface) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*sample).link).write(u32::from(link == Link::Ip)) };
-    let mut captured = 0;
-    for place in 0..DropSample::WORDS {
+    // SAFETY: not null, as large and aligned as the type says, and nobody else's until it
+    // is submitted; the ring's memory holds some bytes, and integers are made of any.
+    let sample = unsafe { &mut *entry.as_mut_ptr() };
+    sample.time = now;
+    sample.length = u32::try_from(length).unwrap_or(u32::MAX);
+    sample.interface = interface;
+    sample.link = u32::from(link == Link::Ip);
+    sample.captured = 0;
+    for (place, kept) in sample.start.iter_mut().enumerate() {
         let word: Option<u32> = packet.read(place * 4);
-        captured += if word.is_some() { 4 } else { 0 };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*sample).start[place]).write(word.unwrap_or(0)) };
+        sample.captured += if word.is_some() { 4 } else { 0 };
+        *kept = word.unwrap_or(0);
     }
-    // SAFETY: as above.
-    unsafe { (&raw mut (*sample).captured).write(captured) };
     entry.submit(0);
 }

@@ -260,3 +260,41 @@ fn jail_status(
         not_enforced,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::enforced::Capabilities;
+
+    fn picture(means: &[&str], problems: &[&str]) -> Picture {
+        let covered = |means: &&str| Coverage {
+            interface: "eth0".to_owned(),
+            means: (*means).to_owned(),
+            reason: "its reason".to_owned(),
+        };
+        Picture {
+            backend: "xdp",
+            capabilities: Capabilities {
+                counts_drops: true,
+                ends_bans: true,
+                survives_agent: true,
+            },
+            held: Ok(Vec::new()),
+            coverage: means.iter().map(covered).collect(),
+            problems: problems.iter().map(|one| (*one).to_owned()).collect(),
+            put_right: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_not_enforced_says_why() {
+        let why = |means: &[&str], problems: &[&str]| why_not_enforced(&picture(means, problems));
+        assert_eq!(why(&["none", "none"], &["x"]), "no interface is guarded: its reason");
+        assert_eq!(
+            why(&["none", "tcx"], &["BANS_V4 is full"]),
+            "BANS_V4 is full; guard goes on trying"
+        );
+        assert!(why(&["tcx"], &[]).contains("others removed it"));
+        assert!(why(&[], &[]).contains("others removed it"), "no interface but loopback");
+    }
+}
