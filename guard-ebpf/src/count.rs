@@ -1,6 +1,7 @@
 //! Counting, at the one exit that all packets take.
 
 use core::arch::asm;
+use core::ptr::NonNull;
 
 use guard_common::layout::Ban;
 use guard_common::verdict::{Judgement, Verdict};
@@ -10,7 +11,7 @@ use crate::maps::VERDICTS;
 /// Counts a judged packet of `length` bytes, and gives back what becomes of it. What a ban
 /// in the table dropped is counted for all of them together.
 #[inline(always)]
-pub(crate) fn exit(judgement: Judgement<*mut Ban>, length: u64) -> Verdict {
+pub(crate) fn exit(judgement: Judgement<NonNull<Ban>>, length: u64) -> Verdict {
     let verdict = judgement.verdict;
     if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
         // SAFETY: not null, and the counters of this CPU: no other one writes to them.
@@ -19,6 +20,7 @@ pub(crate) fn exit(judgement: Judgement<*mut Ban>, length: u64) -> Verdict {
         counter.bytes += length;
     }
     if let (Verdict::Drop, Some(ban)) = (verdict, judgement.ban) {
+        let ban = ban.as_ptr();
         // SAFETY: a map element, which `Maps::ban` found not to be null.
         let packets = unsafe { &raw mut (*ban).packets };
         // SAFETY: as above.

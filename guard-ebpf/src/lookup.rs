@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
+use core::ptr::NonNull;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use guard_common::layout::{Ban, NetBan, SCOPE_HOST, SOME_V4, SOME_V6, Slot};
@@ -22,10 +23,10 @@ impl Tables for Maps {
     /// An element of a ban map: not null, readable and writable until the program returns. Userspace
     /// may replace or remove it meanwhile, and its memory may then serve another ban; so
     /// nothing is kept of it from one packet to the next.
-    type Ban = *mut Ban;
+    type Ban = NonNull<Ban>;
 
     #[inline(always)]
-    fn ban(&self, source: &Address) -> (Slot, Option<*mut Ban>) {
+    fn ban(&self, source: &Address) -> (Slot, Option<NonNull<Ban>>) {
         let none = Slot { classes: 0, until: 0 };
         let found = match source {
             Address::V4(word) => match table::look_up(*word) {
@@ -38,11 +39,11 @@ impl Tables for Maps {
             },
             Address::V6(words) => BANS_V6.get_ptr_mut(words),
         };
-        (none, found.map(after_null_check))
+        (none, found.and_then(after_null_check))
     }
 
     #[inline(always)]
-    fn net_ban(&self, source: &Address) -> Option<*mut Ban> {
+    fn net_ban(&self, source: &Address) -> Option<NonNull<Ban>> {
         let nets = META.get(0).map_or(0, |meta| meta.nets);
         let found = match source {
             Address::V4(word) if nets & SOME_V4 != 0 => {
@@ -54,14 +55,14 @@ impl Tables for Maps {
             _ => None,
         };
         // A `Ban` is what a `NetBan` begins with.
-        found.map(|cell: &UnsafeCell<NetBan>| after_null_check(cell.get().cast()))
+        found.and_then(|cell: &UnsafeCell<NetBan>| after_null_check(cell.get().cast()))
     }
 
     #[inline(always)]
-    fn latest(&self, ban: *mut Ban, classes: u64) -> u64 {
+    fn latest(&self, ban: NonNull<Ban>, classes: u64) -> u64 {
         // SAFETY: an element of a map stays readable until the program returns. Userspace
         // replaces elements as a whole and never writes into one.
-        let slots: &[Slot] = unsafe { &(*ban).slots };
+        let slots: &[Slot] = unsafe { &(*ban.as_ptr()).slots };
         latest(slots.iter().copied(), classes)
     }
 
@@ -106,9 +107,9 @@ impl<K> Aligned<K> {
 /// does not take.
 #[inline(always)]
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
-fn after_null_check(ban: *mut Ban) -> *mut Ban {
+fn after_null_check(ban: *mut Ban) -> Option<NonNull<Ban>> {
     let mut ban = ban;
     // SAFETY: no instruction at all, so nothing is touched.
     unsafe { asm!("/* {ban} */", ban = inout(reg) ban, options(nostack, nomem)) };
-    ban
+    NonNull::new(ban)
 }

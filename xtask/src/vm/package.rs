@@ -61,20 +61,31 @@ fn download(kernel: &Kernel, home: &Path) -> Result<()> {
         kernel.name == "newest" || release.starts_with(&format!("{}.", kernel.name)),
         "the suite has Linux {release} now"
     );
-    apt.run("apt-get", &["--quiet", "--quiet", "download", &format!("linux-image-{release}")])?;
+    let image = format!("linux-image-{release}");
+    // Newer ones are in parts, which are all of this release.
+    let depends = apt.run("apt-cache", &["depends", &image])?;
+    let parts = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let parts = parts.filter(|part| part.starts_with("linux-") && part.ends_with(&release));
+    let download = ["--quiet", "--quiet", "download", &image].into_iter().chain(parts);
+    apt.run("apt-get", &download.collect::<Vec<&str>>())?;
     let files = fs::read_dir(home)?.filter_map(|entry| Some(entry.ok()?.path()));
     let is_package = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "deb");
-    let file = files.into_iter().find(is_package).context("no package came")?;
+    let files: Vec<PathBuf> = files.filter(is_package).collect();
     let tree = home.join("tree");
-    finish(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(&tree))?;
-    fs::copy(tree.join(format!("boot/vmlinuz-{release}")), home.join("vmlinuz"))?;
+    for file in &files {
+        finish(Command::new("dpkg-deb").arg("--extract").arg(file).arg(&tree))?;
+        fs::remove_file(file)?;
+    }
+    let places = ["boot/vmlinuz-RELEASE", "usr/lib/modules/RELEASE/vmlinuz"];
+    let places = places.map(|place| tree.join(place.replace("RELEASE", &release)));
+    let binary = places.iter().find(|place| place.is_file()).context("no kernel in the package")?;
+    fs::copy(binary, home.join("vmlinuz"))?;
     // Newer packages have it below /usr.
     let moved = tree.join("usr");
     let base = if moved.join("lib/modules").exists() { &moved } else { &tree };
     collect(base, &release, &kernel.modules, &home.join("modules"))?;
     fs::write(home.join("release"), release)?;
     fs::remove_dir_all(tree)?;
-    fs::remove_file(file)?;
     fs::remove_dir_all(home.join("apt"))?;
     Ok(())
 }
