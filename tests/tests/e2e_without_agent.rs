@@ -20,7 +20,7 @@ fn bans_in_nft_end_while_the_agent_is_dead_and_masked() -> Result<()> {
     guarded.guardctl(&["ban", "sshd", "10.3.0.1", "fd03::1", "--time", "10"])?;
     guarded.guardctl(&["ban", "sshd", "10.3.0.2", "--time", "1h"])?;
     guarded.host.exec(&["systemctl", "mask", UNIT])?;
-    guarded.host.exec(&["systemctl", "kill", "--signal=KILL", UNIT])?;
+    guarded.host.exec(&["systemctl", "kill", "--kill-whom=main", "--signal=KILL", UNIT])?;
     wait_until("the agent is dead", TIMER, || Ok(guarded.main_pid()? == 0))?;
     let table = || guarded.host.exec(&["nft", "list", "table", "inet", "f2b-table"]);
     wait_until("the ended bans are gone from nft", TIMER, || {
