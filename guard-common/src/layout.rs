@@ -114,6 +114,54 @@ pub struct Counter {
     pub bytes: u64,
 }
 
+/// What whoever watches drops asks for; until nobody does.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Nanoseconds since boot until which samples are taken; 0: none are.
+    pub until: u64,
+    /// Samples a second on each CPU, at most.
+    pub rate: u64,
+}
+
+/// What one CPU took of samples.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// When the second began in which it counts.
+    pub since: u64,
+    /// Samples in that second.
+    pub shown: u64,
+    /// Drops that were not shown while somebody watched, ever.
+    pub missed: u64,
+}
+
+/// The beginning of a packet that was dropped.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropSample {
+    /// Nanoseconds since boot.
+    pub time: u64,
+    /// Bytes of the whole packet.
+    pub length: u32,
+    /// Number of the interface.
+    pub interface: u32,
+    /// What `start` begins with: 0 an Ethernet header, 1 the IP header.
+    pub link: u32,
+    /// Bytes of `start` that are of the packet.
+    pub captured: u32,
+    /// The packet, as it came.
+    pub start: [u32; DropSample::WORDS],
+}
+
+impl DropSample {
+    /// Words of a packet that are kept: all headers of most packets.
+    pub const WORDS: usize = 24;
+}
+
+/// Bytes of the ring buffer for samples: whole pages, a power of two of them.
+pub const SAMPLES_BYTES: usize = 65_536;
+
 /// Entries of the port class map: TCP's ports, UDP's, then one for all other protocols.
 pub const PORT_CLASS_ENTRIES: u32 = 2 * 65_536 + 1;
 
@@ -137,6 +185,8 @@ const _: () = {
     assert!(size_of::<Meta>() == 64 && size_of::<Counter>() == 16);
     assert!(size_of::<NetBan>() == size_of::<Ban>() + SLOTS * 16);
     assert!(core::mem::offset_of!(NetBan, ban) == 0);
+    assert!(size_of::<Watch>() == 16 && size_of::<Watched>() == 24);
+    assert!(size_of::<DropSample>() == 24 + 4 * DropSample::WORDS);
     assert!(size_of::<NetV4>() == 12 && size_of::<NetV6>() == 20);
 };
 
@@ -157,4 +207,10 @@ mod user {
     unsafe impl aya::Pod for super::Meta {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Counter {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Watch {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Watched {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::DropSample {}
 }

@@ -23,9 +23,15 @@ pub const VERDICTS: &str = "VERDICTS";
 /// `LRU_HASH`: IPv4 source (4 bytes, network order) → [`crate::layout::Counter`] of what
 /// the table's bans dropped, by samples ([`crate::layout::SAMPLED`]).
 pub const SAMPLES_V4: &str = "SAMPLES_V4";
+/// `RINGBUF` of [`crate::layout::DropSample`].
+pub const DROP_SAMPLES: &str = "DROP_SAMPLES";
+/// `ARRAY` of one [`crate::layout::Watch`].
+pub const WATCH: &str = "WATCH";
+/// `PERCPU_ARRAY` of one [`crate::layout::Watched`].
+pub const WATCHED: &str = "WATCHED";
 
 /// All maps, in the order in which they are pinned.
-pub const MAPS: [&str; 10] = [
+pub const MAPS: [&str; 13] = [
     BANS_V4,
     BANS_V6,
     TABLE_V4,
@@ -36,6 +42,9 @@ pub const MAPS: [&str; 10] = [
     META,
     VERDICTS,
     SAMPLES_V4,
+    DROP_SAMPLES,
+    WATCH,
+    WATCHED,
 ];
 
 /// The XDP program. It takes frames of several buffers, so it attaches to interfaces with

@@ -1,6 +1,7 @@
 //! Counting, at the one exit that all packets take.
 
 use core::arch::asm;
+use core::ptr::NonNull;
 
 use guard_common::layout::{Ban, Counter, SAMPLED};
 use guard_common::verdict::Verdict;
@@ -21,7 +22,8 @@ pub(crate) fn exit(verdict: Verdict, length: u64) -> Verdict {
 
 /// Counts a drop of so many bytes with a ban that counts.
 #[inline(always)]
-pub(crate) fn add_to(ban: *mut Ban, length: u64) {
+pub(crate) fn add_to(ban: NonNull<Ban>, length: u64) {
+    let ban = ban.as_ptr();
     // SAFETY: a map element, which `Maps::ban` found not to be null.
     let packets = unsafe { &raw mut (*ban).packets };
     // SAFETY: as above.

@@ -43,6 +43,13 @@ pub(crate) fn frame_length(context: &XdpContext) -> u64 {
     unsafe { bpf_xdp_get_buff_len(context.ctx) }
 }
 
+/// Number of the interface that a frame came in on.
+#[inline(always)]
+pub(crate) fn interface(context: &XdpContext) -> u32 {
+    // SAFETY: the context is the one that the kernel called this program with.
+    unsafe { (*context.ctx).ingress_ifindex }
+}
+
 /// A socket buffer, whose headers need not lie in one piece.
 pub(crate) struct Buffer<'a> {
     context: &'a TcContext,
@@ -58,6 +65,13 @@ impl<'a> Buffer<'a> {
     #[inline(always)]
     pub(crate) fn length(&self) -> u64 {
         u64::from(self.context.len())
+    }
+
+    /// Number of the interface that the packet came in on.
+    #[inline(always)]
+    pub(crate) fn interface(&self) -> u32 {
+        // SAFETY: the context is the one that the kernel called this program with.
+        unsafe { (*self.context.skb.skb).ifindex }
     }
 }
 

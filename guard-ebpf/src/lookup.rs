@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
+use core::ptr::NonNull;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use guard_common::layout::{Ban, Meta, NetBan, SOME_V4, SOME_V6, Slot};
@@ -9,11 +10,11 @@ use guard_common::packet::Address;
 use guard_common::table::Found;
 use guard_common::verdict::{Tables, latest};
 
-use crate::{clock, count};
 use crate::maps::{
     BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES,
 };
 use crate::table;
+use crate::{clock, count};
 
 /// The maps of this object, for one packet.
 pub(crate) struct Maps {
@@ -34,10 +35,10 @@ impl Tables for Maps {
     /// An element of a ban map: not null, readable and writable until the program returns. Userspace
     /// may replace or remove it meanwhile, and its memory may then serve another ban; so
     /// nothing is kept of it from one packet to the next.
-    type Ban = *mut Ban;
+    type Ban = NonNull<Ban>;
 
     #[inline(always)]
-    fn ban(&self, source: &Address) -> (Slot, Option<*mut Ban>) {
+    fn ban(&self, source: &Address) -> (Slot, Option<NonNull<Ban>>) {
         let none = Slot { classes: 0, until: 0 };
         let found = match source {
             Address::V4(word) => match table::look_up(*word) {
@@ -50,17 +51,17 @@ impl Tables for Maps {
             },
             Address::V6(words) => BANS_V6.get_ptr_mut(words),
         };
-        (none, found.map(after_null_check))
+        (none, found.and_then(after_null_check))
     }
 
     #[inline(always)]
-    fn net_ban(&self, source: &Address) -> Option<*mut Ban> {
+    fn net_ban(&self, source: &Address) -> Option<NonNull<Ban>> {
         let found = match source {
             Address::V4(word) => BANS_V4_NETS.get(&Aligned::new(32, [*word, 0]).key),
             Address::V6(words) => BANS_V6_NETS.get(&Aligned::new(128, *words).key),
         };
         // A `Ban` is what a `NetBan` begins with.
-        found.map(|cell: &UnsafeCell<NetBan>| after_null_check(cell.get().cast()))
+        found.and_then(|cell: &UnsafeCell<NetBan>| after_null_check(cell.get().cast()))
     }
 
     #[inline(always)]
@@ -73,7 +74,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn count(&self, source: &Address, ban: Option<*mut Ban>) {
+    fn count(&self, source: &Address, ban: Option<NonNull<Ban>>) {
         match (ban, source) {
             (Some(ban), _) => count::add_to(ban, self.length),
             (None, Address::V4(source)) => count::sample(*source, self.length),
@@ -82,10 +83,10 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn latest(&self, ban: *mut Ban, classes: u64) -> u64 {
+    fn latest(&self, ban: NonNull<Ban>, classes: u64) -> u64 {
         // SAFETY: an element of a map stays readable until the program returns. Userspace
         // replaces elements as a whole and never writes into one.
-        let slots: &[Slot] = unsafe { &(*ban).slots };
+        let slots: &[Slot] = unsafe { &(*ban.as_ptr()).slots };
         latest(slots.iter().copied(), classes)
     }
 
@@ -136,9 +137,9 @@ impl<K> Aligned<K> {
 /// does not take.
 #[inline(always)]
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
-fn after_null_check(ban: *mut Ban) -> *mut Ban {
+fn after_null_check(ban: *mut Ban) -> Option<NonNull<Ban>> {
     let mut ban = ban;
     // SAFETY: no instruction at all, so nothing is touched.
     unsafe { asm!("/* {ban} */", ban = inout(reg) ban, options(nostack, nomem)) };
-    ban
+    NonNull::new(ban)
 }

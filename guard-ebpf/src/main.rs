@@ -17,6 +17,7 @@ mod count;
 mod ctx;
 mod lookup;
 mod maps;
+mod samples;
 mod table;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
@@ -32,14 +33,14 @@ use crate::lookup::Maps;
 #[xdp(frags)]
 fn guard_xdp(context: XdpContext) -> u32 {
     let packet = Linear::new(&context);
-    xdp_verdict(&packet, || ctx::frame_length(&context))
+    xdp_verdict(&context, &packet, || ctx::frame_length(&context))
 }
 
 /// The same for kernels that know no frames of several buffers.
 #[xdp]
 fn guard_xdp_linear(context: XdpContext) -> u32 {
     let packet = Linear::new(&context);
-    xdp_verdict(&packet, || packet.length())
+    xdp_verdict(&context, &packet, || packet.length())
 }
 
 /// On an interface without XDP, whose frames begin with an Ethernet header.
@@ -55,11 +56,14 @@ fn guard_tcx_ip(context: TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn xdp_verdict(packet: &Linear, length: impl FnOnce() -> u64) -> u32 {
+fn xdp_verdict(context: &XdpContext, packet: &Linear, length: impl FnOnce() -> u64) -> u32 {
     let length = length();
     let Some(maps) = Maps::new(length) else { return xdp_action::XDP_PASS };
     match count::exit(judge(packet, Link::Ethernet, &maps).verdict, length) {
-        Verdict::Drop => xdp_action::XDP_DROP,
+        Verdict::Drop => {
+            samples::take(packet, Link::Ethernet, length, ctx::interface(context));
+            xdp_action::XDP_DROP
+        }
         _ => xdp_action::XDP_PASS,
     }
 }
@@ -69,7 +73,10 @@ fn tc_verdict(context: &TcContext, link: Link) -> i32 {
     let packet = Buffer::new(context);
     let Some(maps) = Maps::new(packet.length()) else { return TC_ACT_UNSPEC };
     match count::exit(judge(&packet, link, &maps).verdict, packet.length()) {
-        Verdict::Drop => TC_ACT_SHOT,
+        Verdict::Drop => {
+            samples::take(&packet, link, packet.length(), packet.interface());
+            TC_ACT_SHOT
+        }
         // The next program decides; were there none, the packet passes.
         _ => TC_ACT_UNSPEC,
     }

@@ -12,6 +12,7 @@
 //! - [`bpffs`]: a place for pins; [`pinned`]: the program that is pinned there.
 //! - [`fail2ban`]: the predecessor, as Debian packages it.
 //! - `conformance`: Fail2Ban's sample corpus, run against guard.
+//! - [`pace`]: how much to try on a machine that is imitated.
 //! - [`burst`]: probes at 1 kHz for measuring how fast a ban takes effect.
 //!
 //! Whatever is made here is removed when the value that stands for it is dropped, and
@@ -34,6 +35,7 @@ pub mod installed;
 pub mod journal_files;
 pub mod lan;
 pub mod namespace;
+pub mod pace;
 #[cfg(feature = "kernel")]
 pub mod packets;
 #[cfg(feature = "kernel")]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, PerCpuArray};
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use guard_common::layout::{ABI, Ban, Counter, Meta, NetBan, SOME_V4, SOME_V6};
 use guard_common::names;
@@ -102,6 +102,8 @@ pub fn boot_nanos() -> u64 {
 /// The loaded object.
 pub struct Loaded {
     ebpf: Ebpf,
+    /// Programs for newer kernels than this.
+    absent: Vec<Program>,
     scope: u32,
     nets: u32,
 }
@@ -121,16 +123,36 @@ impl Loaded {
             .map_max_entries(names::BANS_V6_NETS, bans)
             .load(&object)
             .with_context(|| format!("loading the maps of {} (root?)", path.display()))?;
+        let mut absent = Vec::new();
         for program in Program::ALL {
             let name = program.name();
             let loaded = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
-            match program {
+            let result = match program {
                 Program::Xdp | Program::XdpLinear => <&mut Xdp>::try_from(loaded)?.load(),
                 _ => <&mut SchedClassifier>::try_from(loaded)?.load(),
+            };
+            match result {
+                // Frames of several buffers: Linux 5.18. Which kernels must have them is in
+                // `fixtures/kernels.toml`.
+                Err(ProgramError::LoadError { io_error, .. })
+                    if program == Program::Xdp && io_error.raw_os_error() == Some(libc::EINVAL) =>
+                {
+                    absent.push(program);
+                }
+                other => other.with_context(|| format!("loading {name}"))?,
             }
-            .with_context(|| format!("loading {name}"))?;
         }
-        Ok(Self { ebpf, scope: 0, nets: 0 })
+        Ok(Self { ebpf, absent, scope: 0, nets: 0 })
+    }
+
+    /// Whether this kernel runs a program.
+    pub fn has(&self, program: Program) -> bool {
+        !self.absent.contains(&program)
+    }
+
+    /// The XDP program that is the one for this kernel.
+    pub fn xdp(&self) -> Program {
+        if self.has(Program::Xdp) { Program::Xdp } else { Program::XdpLinear }
     }
 
     /// Makes the maps say what `world` says. (What they said before is added to.)

@@ -219,6 +219,8 @@ fn the_unit_is_valid_and_hardened() -> Result<()> {
             "verify",
             "/usr/lib/systemd/system/guard.service",
             "/usr/lib/systemd/system/run-guard-bpf.mount",
+            "/usr/lib/systemd/system/guard-expire.service",
+            "/usr/lib/systemd/system/guard-expire.timer",
         ])?;
         ensure!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
         guarded.host.exec(&["systemd-analyze", "security", "--threshold=22", UNIT])?;

@@ -13,6 +13,6 @@ pub(crate) struct Options {}
 
 pub(crate) fn run(_options: &Options) -> Result<()> {
     check::run(&check::Options {})?;
-    test::run(&test::Options { part: None })?;
+    test::run(&test::Options::all())?;
     fuzz::run(&fuzz::Options::all(FUZZ_SECONDS))
 }

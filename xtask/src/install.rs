@@ -32,6 +32,7 @@ const FILES: &[(&str, &str, Owner)] = &[
     ("filter.d/examples/*.toml", "usr/lib/guard/filter.d/examples", Owner::Vendor),
     ("systemd/*.service", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.socket", "usr/lib/systemd/system", Owner::Vendor),
+    ("systemd/*.timer", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.mount", "usr/lib/systemd/system", Owner::Vendor),
     ("sysusers.d/*.conf", "usr/lib/sysusers.d", Owner::Vendor),
     ("guard.toml", "etc/guard/guard.toml", Owner::Administrator),

@@ -16,6 +16,7 @@ mod fuzz;
 mod install;
 mod packages;
 mod test;
+mod vm;
 mod workspace;
 
 /// Builds, checks, tests, shows and measures guard.

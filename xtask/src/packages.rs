@@ -18,10 +18,14 @@ pub(crate) const NAMESPACES: &[&str] =
 pub(crate) const PEERS: &[&str] = &["python3"];
 
 /// To test the data plane.
-pub(crate) const KERNEL: &[&str] = &["ethtool", "iptables"];
+pub(crate) const KERNEL: &[&str] = &["bpftool", "ethtool", "iptables"];
 
 /// To measure the data plane beside its peers.
 pub(crate) const DATAPATH: &[&str] = &["iperf3", "xdp-tools"];
+
+/// To boot other kernels.
+pub(crate) const MACHINES: &[&str] =
+    &["binutils", "busybox-static", "kmod", "qemu-system-x86", "xz-utils"];
 
 /// To run whole hosts in containers and to attack them.
 pub(crate) const HOSTS: &[&str] =

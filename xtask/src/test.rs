@@ -11,13 +11,23 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{packages, workspace};
+use crate::{packages, vm, workspace};
 
 /// Options of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// One part only.
-    pub(crate) part: Option<Part>,
+    /// One part only; without, all but `vm`.
+    part: Option<Part>,
+    /// With `vm`: these kernels only, by their names in tests/fixtures/kernels.toml.
+    #[arg(requires = "part")]
+    kernels: Vec<String>,
+}
+
+impl Options {
+    /// Everything that a change must pass.
+    pub(crate) const fn all() -> Self {
+        Self { part: None, kernels: Vec::new() }
+    }
 }
 
 /// What can be run on its own.
@@ -29,23 +39,26 @@ pub(crate) enum Part {
     Kernel,
     /// The installed agent on systemd hosts in containers.
     E2e,
+    /// The kernel's tests on Debian's other kernels, in machines of their own.
+    Vm,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Unit, Self::Kernel, Self::E2e];
+    const USUAL: [Self; 3] = [Self::Unit, Self::Kernel, Self::E2e];
 
     const fn meaning(self) -> &'static str {
         match self {
             Self::Unit => "unit and property tests",
             Self::Kernel => "kernel, nft, journal and agent in namespaces",
             Self::E2e => "systemd hosts in containers",
+            Self::Vm => "Debian's other kernels in machines",
         }
     }
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
-    let parts = options.part.map_or_else(|| Part::ALL.to_vec(), |part| vec![part]);
+    let parts = options.part.map_or_else(|| Part::USUAL.to_vec(), |part| vec![part]);
     let mut total = Count::default();
     for part in parts {
         println!("\n##### {}", part.meaning());
@@ -53,6 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Part::Unit => unit(&mut total)?,
             Part::Kernel => kernel(&mut total)?,
             Part::E2e => hosts(&mut total)?,
+            Part::Vm => vm::run(&options.kernels, &mut total)?,
         }
     }
     println!("\n{total} in {} s", start.elapsed().as_secs());
@@ -76,7 +90,8 @@ fn kernel(total: &mut Count) -> Result<()> {
     guard_tests::namespace::require_root()?;
     guard_tests::namespace::sweep()?;
     workspace::build_guardctl()?;
-    for target in targets(|name| !name.starts_with("e2e_"))? {
+    // `vm` asks for devices and features that this kernel need not have.
+    for target in targets(|name| !name.starts_with("e2e_") && name != "vm")? {
         test(&target, &["--package", "guard-tests", "--test", &target], total)?;
     }
     Ok(())
@@ -143,15 +158,15 @@ fn stream(command: &mut Command) -> Result<Count> {
 
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
-    passed: u32,
-    failed: u32,
+pub(crate) struct Count {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
     ignored: u32,
 }
 
 impl Count {
     /// What one line of a test program's output reports; nothing for most.
-    fn of_line(line: &str) -> Self {
+    pub(crate) fn of_line(line: &str) -> Self {
         let Some(result) = line.trim_start().strip_prefix("test result: ") else {
             return Self::default();
         };
@@ -163,7 +178,7 @@ impl Count {
         Self { passed, failed, ignored }
     }
 
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;

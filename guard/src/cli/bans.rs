@@ -1,5 +1,7 @@
 //! `guardctl bans list`: who is banned, as the kernel holds it.
 
+use std::collections::BTreeMap;
+
 use crate::cli::{Context, Failure, output};
 use crate::control::protocol::{BanRow, Request, Response};
 use crate::core::jail::JailName;
@@ -36,12 +38,12 @@ pub(super) fn bans(context: &Context, verb: &Verb) -> Result<(), Failure> {
     for interface in &uncovered {
         output::talk(&format!("warning: {}", output::uncovered(interface)));
     }
-    let missing = rows.iter().filter(|row| !row.enforced).count();
-    if missing > 0 {
-        output::talk(&format!(
-            "warning: {missing} of these are not in the kernel; guard puts them back now, and \
-             `guardctl status` says if it cannot"
-        ));
+    let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
+    for why in rows.iter().filter_map(|row| row.not_enforced_because.as_deref()) {
+        *missing.entry(why).or_default() += 1;
+    }
+    for (why, count) in missing {
+        output::talk(&format!("warning: {count} of these are not in the kernel: {why}"));
     }
     Ok(())
 }

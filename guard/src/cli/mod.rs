@@ -5,6 +5,7 @@
 
 mod bans;
 mod check;
+mod detach;
 mod explain;
 mod offline;
 mod orders;
@@ -14,6 +15,7 @@ mod progress;
 mod regex;
 mod replay;
 mod status;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ use crate::daemon::run::{self, RunOptions};
         guardctl bans list                who is banned, since when, why, what was dropped\n  \
         guardctl unban sshd 10.3.0.1      let 10.3.0.1 in again\n  \
         guardctl unban --all              let everybody in again, even without the agent\n  \
+        guardctl detach                   remove guard from the kernel until `attach`\n  \
         guardctl explain 10.3.0.1         why is it banned, or not?\n  \
         guardctl check                    is the configuration sound?\n  \
         guardctl regex auth.log sshd      what does a filter find in a log?\n  \
@@ -85,6 +88,16 @@ enum Verb {
     Unban(orders::UnbanArguments),
     /// Show what each interface can do, and what would be chosen.
     Probe,
+    /// Show packets that are dropped, as they are.
+    Watch(watch::Arguments),
+    /// Remove every trace of guard from the kernel while the agent is stopped; it stays
+    /// so until `attach`.
+    Detach(detach::Arguments),
+    /// Let the agent enforce again after `detach`, from its next start on.
+    Attach,
+    /// Remove bans from nftables whose time is over, unless the agent runs and does so;
+    /// for guard-expire.timer.
+    Expire,
     /// Look for what is wrong with the configuration, and for ways to abuse it.
     Check(check::Arguments),
     /// Try a filter on a log, as fail2ban-regex does.
@@ -206,6 +219,10 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Ban(arguments) => orders::ban(&context, &arguments),
         Verb::Unban(arguments) => orders::unban(&context, &arguments),
         Verb::Probe => probe::probe(&context),
+        Verb::Watch(arguments) => watch::watch(&context, &arguments),
+        Verb::Detach(arguments) => detach::detach(&context, &arguments),
+        Verb::Attach => detach::attach(&context),
+        Verb::Expire => detach::expire(&context),
         Verb::Regex(arguments) => return regex::regex(&context, &arguments),
         Verb::Replay(arguments) => replay::replay(&context, &arguments),
         Verb::Explain(arguments) => explain::explain(&context, &arguments),

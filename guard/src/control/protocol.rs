@@ -197,6 +197,8 @@ pub struct BanRow {
     pub reason: Reason,
     /// Whether the kernel holds it.
     pub enforced: bool,
+    /// Why it does not, and what becomes of that; `null` when it does.
+    pub not_enforced_because: Option<String>,
     /// What it dropped; `null` where that is not counted.
     pub dropped: Option<Dropped>,
 }

@@ -10,7 +10,7 @@ use crate::control::protocol::{
 };
 use crate::core::addr::Prefix;
 use crate::core::delta::Ban;
-use crate::core::enforced::Held;
+use crate::core::enforced::{Coverage, Held};
 use crate::core::engine::{Engine, JailFigures};
 use crate::core::input::Manual;
 use crate::core::jail::{JailName, LogSource};
@@ -122,6 +122,7 @@ pub fn bans(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send +
         };
         let held: HashMap<(&JailName, Prefix), &Held> =
             held.iter().map(|held| ((&held.jail, held.source), held)).collect();
+        let why = why_not_enforced(picture);
         let mut rows: Vec<BanRow> = wanted
             .iter()
             .map(|(jail, ban)| {
@@ -133,6 +134,7 @@ pub fn bans(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send +
                     until: ban.until,
                     reason: ban.reason,
                     enforced: held.is_some(),
+                    not_enforced_because: held.is_none().then(|| why.clone()),
                     dropped: held.and_then(|held| held.dropped),
                 }
             })
@@ -213,6 +215,20 @@ pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
     }
 }
 
+/// Why a ban that should be in the kernel is not, as far as the enforcer knows.
+fn why_not_enforced(picture: &Picture) -> String {
+    let bare = |one: &&Coverage| one.means == "none";
+    if let Some(first) = picture.coverage.iter().find(bare)
+        && picture.coverage.iter().all(|one| bare(&one))
+    {
+        return format!("no interface is guarded: {}", first.reason);
+    }
+    match picture.problems.first() {
+        Some(problem) => format!("{problem}; guard goes on trying"),
+        None => "others removed it from the kernel; guard puts it back now".to_owned(),
+    }
+}
+
 fn wanted(performer: &Performer) -> Vec<(JailName, Ban)> {
     let name = |ban: &Ban| performer.names[ban.jail.index()].clone();
     performer.engine.bans().map(|ban| (name(&ban), ban)).collect()
@@ -251,5 +267,43 @@ fn jail_status(
         total_banned: known.total.bans,
         banned,
         not_enforced,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::enforced::Capabilities;
+
+    fn picture(means: &[&str], problems: &[&str]) -> Picture {
+        let covered = |means: &&str| Coverage {
+            interface: "eth0".to_owned(),
+            means: (*means).to_owned(),
+            reason: "its reason".to_owned(),
+        };
+        Picture {
+            backend: "xdp",
+            capabilities: Capabilities {
+                counts_drops: true,
+                ends_bans: true,
+                survives_agent: true,
+            },
+            held: Ok(Vec::new()),
+            coverage: means.iter().map(covered).collect(),
+            problems: problems.iter().map(|one| (*one).to_owned()).collect(),
+            put_right: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_not_enforced_says_why() {
+        let why = |means: &[&str], problems: &[&str]| why_not_enforced(&picture(means, problems));
+        assert_eq!(why(&["none", "none"], &["x"]), "no interface is guarded: its reason");
+        assert_eq!(
+            why(&["none", "tcx"], &["BANS_V4 is full"]),
+            "BANS_V4 is full; guard goes on trying"
+        );
+        assert!(why(&["tcx"], &[]).contains("others removed it"));
+        assert!(why(&[], &[]).contains("others removed it"), "no interface but loopback");
     }
 }

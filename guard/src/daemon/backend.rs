@@ -4,10 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::config::agent::{Backend, Interfaces, Scope, Settings};
+use crate::daemon::detached;
 use crate::enforce::nft::Nft;
+use crate::enforce::nft::expire::Lasting;
 use crate::enforce::null::Null;
 use crate::enforce::xdp::{self, Xdp, XdpOptions};
-use crate::enforce::{EnforceError, Enforcer};
+use crate::enforce::{EnforceError, Enforcer, Moment};
 
 /// Which enforcer the settings and the kernel come to, and why; opens nothing.
 pub fn foresee(settings: &Settings) -> (Backend, String) {
@@ -17,13 +19,20 @@ pub fn foresee(settings: &Settings) -> (Backend, String) {
                 let why = "BPF works here, and tcx covers what has no native XDP";
                 (Backend::Xdp, why.to_owned())
             }
-            // Without tcx XDP sees what comes in over the uplinks alone; nft's input
+            // Without either XDP sees what comes in over the uplinks alone; nft's input
             // hook sees every way in.
-            Ok(false) => {
-                let why = "this kernel has no tcx (it needs 6.6), so XDP would leave interfaces \
-                           without a native driver uncovered";
-                (Backend::Nft, why.to_owned())
-            }
+            Ok(false) => match xdp::supports_clsact() {
+                Ok(true) => {
+                    let why = "BPF works here, and clsact covers what has no native XDP";
+                    (Backend::Xdp, why.to_owned())
+                }
+                Ok(false) => {
+                    let why = "this kernel has neither tcx (it needs 6.6) nor clsact, so XDP \
+                               would leave interfaces without a native driver uncovered";
+                    (Backend::Nft, why.to_owned())
+                }
+                Err(error) => (Backend::Nft, error.to_string()),
+            },
             Err(error) => (Backend::Nft, error.to_string()),
         },
         backend => (backend, "asked for by configuration or command line".to_owned()),
@@ -36,6 +45,9 @@ pub fn foresee(settings: &Settings) -> (Backend, String) {
 /// # Errors
 /// When the one that is asked for cannot work here, or none can.
 pub fn choose(settings: &Settings) -> Result<(Box<dyn Enforcer>, String), EnforceError> {
+    if let Some(reason) = detached::reason(settings) {
+        return Ok((Box::new(Null::because(reason.clone())), reason));
+    }
     let (backend, why) = foresee(settings);
     match backend {
         Backend::Xdp | Backend::Auto => match open_xdp(settings) {
@@ -113,6 +125,45 @@ pub fn without_effect(settings: &Settings, kind: &str) -> Option<String> {
 /// before is gone, and what is there now is others'.
 fn last_used(settings: &Settings) -> String {
     fs::read_to_string(marker(settings)).unwrap_or_default().trim().to_owned()
+}
+
+/// What guard has in the kernel, in words, and without `dry` not any more. Fail2Ban's own
+/// table, which has the name of guard's, counts only if guard used nft in this boot.
+///
+/// # Errors
+/// What could not be removed; what came before it is.
+pub fn detach(settings: &Settings, dry: bool) -> Result<Vec<String>, EnforceError> {
+    let mut traces = xdp::traces(&settings.bpf_directory)?;
+    let nft = last_used(settings) == "nft";
+    if nft {
+        traces.push("nft table inet f2b-table, with all bans in it".to_owned());
+    }
+    if dry {
+        return Ok(traces);
+    }
+    xdp::detach(&settings.bpf_directory)?;
+    if nft {
+        Nft::open()?.detach()?;
+    }
+    // Nothing is left of it, so nothing is to be adopted or left.
+    drop(fs::remove_file(marker(settings)));
+    Ok(traces)
+}
+
+/// Removes from nft what is due while no agent does it. `stored` are all stored bans. How
+/// many were removed; `None` when guard does not enforce with nft.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn expire(
+    settings: &Settings,
+    stored: &[Lasting],
+    now: Moment,
+) -> Result<Option<usize>, EnforceError> {
+    if last_used(settings) != "nft" {
+        return Ok(None);
+    }
+    Nft::open()?.expire(stored, now.wall).map(Some)
 }
 
 /// Removes what the other backend left in the kernel, if guard ran on it before: once

@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod asking;
 pub mod backend;
+pub mod detached;
 pub mod enforcing;
 pub mod log;
 pub mod perform;

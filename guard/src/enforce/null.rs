@@ -17,9 +17,16 @@ pub struct Null {
     jails: Vec<JailName>,
     bans: HashSet<(JailId, Prefix)>,
     interfaces: Vec<String>,
+    /// Why it was chosen, where that is not its name.
+    reason: Option<String>,
 }
 
 impl Null {
+    /// One that says why it bans nobody.
+    pub fn because(reason: String) -> Self {
+        Self { reason: Some(reason), ..Self::default() }
+    }
+
     fn jail(&self, id: JailId) -> Result<&JailName, EnforceError> {
         self.jails.get(id.index()).ok_or_else(|| {
             EnforceError::Unavailable(format!("null: jail number {} is not started", id.0))
@@ -76,7 +83,10 @@ impl Enforcer for Null {
         let uncovered = |interface: &String| Coverage {
             interface: interface.clone(),
             means: "none".to_owned(),
-            reason: "this backend bans nobody: choose auto, xdp or nft".to_owned(),
+            reason: self
+                .reason
+                .clone()
+                .unwrap_or_else(|| "this backend bans nobody: choose auto, xdp or nft".to_owned()),
         };
         self.interfaces.iter().map(uncovered).collect()
     }

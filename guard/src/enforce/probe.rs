@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::xdp::features;
 use super::xdp::plan::{Way, in_order, plan};
-use super::xdp::{Interfaces, XdpOptions, attached, supports_tcx};
+use super::xdp::{Interfaces, XdpOptions, attached, supports_clsact, supports_tcx};
 use super::{Coverage, EnforceError};
 use crate::core::host::{Host, Interface};
 
@@ -19,6 +19,9 @@ pub struct Probed {
     pub bpf: Option<String>,
     /// Whether the kernel has tcx; unknown without the right to ask.
     pub tcx: Option<bool>,
+    /// Whether it has clsact, which takes the place of tcx; asked only where there is no
+    /// tcx.
+    pub clsact: Option<bool>,
     /// Every interface but loopback.
     pub interfaces: Vec<ProbedInterface>,
 }
@@ -45,6 +48,10 @@ pub fn probe(host: &Host, options: &XdpOptions) -> Probed {
     let supported = supports_tcx();
     let abilities = Abilities {
         tcx: supported.as_ref().ok().copied(),
+        clsact: match supported {
+            Ok(false) => supports_clsact().ok(),
+            _ => None,
+        },
         // Before Linux 6.3 nobody tells.
         native: features::native_xdp().unwrap_or_default(),
         attached: attached(&options.directory),
@@ -74,6 +81,7 @@ pub fn probe(host: &Host, options: &XdpOptions) -> Probed {
     Probed {
         bpf: supported.err().map(|error: EnforceError| error.to_string()),
         tcx: abilities.tcx,
+        clsact: abilities.clsact,
         interfaces: list,
     }
 }
@@ -81,6 +89,7 @@ pub fn probe(host: &Host, options: &XdpOptions) -> Probed {
 /// What the kernel and the drivers can do.
 struct Abilities {
     tcx: Option<bool>,
+    clsact: Option<bool>,
     native: BTreeMap<u32, bool>,
     attached: BTreeMap<u32, Way>,
     generic: bool,
@@ -93,6 +102,7 @@ impl Abilities {
         match way {
             Way::Native => self.native.get(&interface.index).copied().unwrap_or(true),
             Way::Tcx | Way::TcxIp => self.tcx.unwrap_or(true),
+            Way::Clsact | Way::ClsactIp => self.clsact.unwrap_or(true),
             Way::Generic => true,
         }
     }
@@ -135,11 +145,12 @@ fn look_at(
         (Some(Way::Native), None) if present.is_none() => {
             reasons.push("tried natively, else tcx".to_owned());
         }
-        (Some(Way::Tcx | Way::Generic), Some(false)) if planned => {
+        (Some(Way::Tcx | Way::Clsact | Way::Generic), Some(false)) if planned => {
             reasons.push("its driver has no native XDP".to_owned());
         }
         (None, _) if interfaces.include(&interface.name) => {
-            reasons.push("this kernel has no tcx (Linux 6.6); use backend = \"nft\"".to_owned());
+            let none = "this kernel has neither tcx (Linux 6.6) nor clsact; use backend = \"nft\"";
+            reasons.push(none.to_owned());
         }
         _ => {}
     }

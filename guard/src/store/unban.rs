@@ -37,6 +37,18 @@ impl Store {
         removed("DELETE FROM ban WHERE until <= ?1", now)
     }
 
+    /// Keeps agents from starting until the store is closed, so that whoever looked can
+    /// be done with the kernel as well.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] when an agent runs.
+    pub fn hold(&mut self) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            self.lock = Some(lock::Lock::acquire(&self.path)?);
+        }
+        Ok(())
+    }
+
     /// Ends bans while no agent runs: of one jail or of all, of these sources or of
     /// everybody. The failures that were counted against them are forgotten too, and those
     /// that were logged until `now` will not count, in the stored jails and in those that
@@ -51,11 +63,7 @@ impl Store {
         now: Timestamp,
         known: &[JailName],
     ) -> Result<usize, StoreError> {
-        // Kept until the store is closed: no agent may start before the caller is done
-        // with the kernel as well.
-        if self.lock.is_none() {
-            self.lock = Some(lock::Lock::acquire(&self.path)?);
-        }
+        self.hold()?;
         self.wait_for_disk(Durability::Now)?;
         let failed = self.failed("ending bans");
         let jail = jail.map(JailName::as_str);

@@ -124,7 +124,7 @@ pub(crate) fn detaching_leaves_nothing(open: impl FnMut() -> Box<dyn Enforcer> +
 pub(crate) fn any_state_is_reached_from_any_other(open: impl FnMut() -> Box<dyn Enforcer> + Send) {
     inside(open, |open| {
         let config = ProptestConfig {
-            cases: 48,
+            cases: guard_tests::pace::cases(48),
             // The kernel's state does not go back to where a failed run began.
             failure_persistence: None,
             ..ProptestConfig::default()

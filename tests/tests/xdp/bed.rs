@@ -43,7 +43,8 @@ impl Bed {
 
     /// Opens the enforcer and lets it follow the host as it is.
     pub(crate) fn open(&self, options: XdpOptions) -> Result<(Xdp, Result<(), EnforceError>)> {
-        let mut xdp = Xdp::open(options)?;
+        // Inside: a filter of the traffic control is known by the interface's number.
+        let mut xdp = self.lan.host.run(|| Ok(Xdp::open(options)?))?;
         let followed = self.follow(&mut xdp)?;
         Ok((xdp, followed))
     }
@@ -170,6 +171,11 @@ pub(crate) fn assert_silent(from: &Namespace, source: IpAddr, to: IpAddr, port: 
         probe::connect(from, source, SocketAddr::new(to, port), Duration::from_millis(400))?;
     assert_eq!(answer, Answer::Silence, "{source} to {to} port {port}");
     Ok(())
+}
+
+/// By what an interface without native XDP is covered in this kernel.
+pub(crate) fn filtered() -> Result<&'static str> {
+    Ok(if guard::enforce::xdp::supports_tcx()? { "tcx" } else { "clsact" })
 }
 
 /// The coverage of one interface.

@@ -10,3 +10,4 @@ mod interfaces;
 mod keep;
 mod nets;
 mod table;
+mod watch;

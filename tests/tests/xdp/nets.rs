@@ -106,7 +106,11 @@ fn what_is_dropped_is_what_the_bans_say_in_every_order() -> Result<()> {
     let options = XdpOptions { host_only: false, bans: 256, ..bpffs.options() };
     let cell = std::cell::RefCell::new(Xdp::open(options.clone())?);
     let batches = prop::collection::vec((any::<u8>(), prop::collection::vec(change(), 1..6)), 1..8);
-    let config = ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() };
+    let config = ProptestConfig {
+        cases: guard_tests::pace::cases(24),
+        failure_persistence: None,
+        ..Default::default()
+    };
     let outcome = TestRunner::new(config).run(&batches, |batches| {
         let mut xdp = cell.borrow_mut();
         let mut walked = || -> Result<()> {

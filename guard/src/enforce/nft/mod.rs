@@ -24,8 +24,8 @@
 //! all of it or nothing. (Where the socket's send buffer cannot be raised, a large
 //! batch is done in several; see `connection.rs`.)
 //!
-//! The layout has no time-outs and no counters: bans end when the agent ends them, and
-//! hold while it is dead.
+//! The layout has no time-outs and no counters: bans end when the agent ends them. While
+//! it is dead they hold until `guardctl expire` removes what is due ([`Nft::expire`]).
 //!
 //! ```text
 //! plan (what to change) → batch (messages) → connection (socket) → kernel
@@ -54,6 +54,7 @@ use crate::enforce::{Capabilities, Coverage, EnforceError, Enforcer, Held, Momen
 mod batch;
 mod changes;
 mod connection;
+pub mod expire;
 mod expression;
 mod found;
 mod message;

@@ -137,6 +137,9 @@ fn refusal(way: Way, cause: &std::io::Error) -> String {
         (Way::Tcx | Way::TcxIp, Some(libc::EINVAL)) => {
             "this kernel has no tcx (Linux 6.6)".to_owned()
         }
+        (Way::Clsact | Way::ClsactIp, Some(libc::ENOENT)) => {
+            "this kernel has no clsact or no bpf filter".to_owned()
+        }
         (_, Some(libc::EPERM)) => format!("{means} needs CAP_NET_ADMIN and CAP_BPF ({cause})"),
         _ => format!("{means}: {cause}"),
     }

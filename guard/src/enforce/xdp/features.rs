@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
+use netlink_sys::protocols::NETLINK_GENERIC;
 
-/// Longest answer of the kernel: a dump comes in pieces of at most 32 KiB.
-const PIECE: usize = 32 * 1024;
-const HEADERS: usize = 20;
+use super::netlink::{DUMP, Netlink, REQUEST, attribute, find};
 
 const CONTROL_FAMILY: u16 = 0x10;
 const CONTROL_GET_FAMILY: u8 = 3;
@@ -23,27 +21,23 @@ const DEVICE_INDEX: u16 = 1;
 const DEVICE_XDP_FEATURES: u16 = 3;
 /// `NETDEV_XDP_ACT_BASIC`: the driver runs programs that pass, drop and send back.
 const BASIC: u64 = 1;
-const REQUEST: u16 = 1;
-const DUMP: u16 = 0x300;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
 
 /// For each interface, by number, whether its driver has native XDP.
 ///
 /// # Errors
 /// When the kernel does not tell (before Linux 6.3).
 pub(in crate::enforce) fn native_xdp() -> io::Result<BTreeMap<u32, bool>> {
-    let mut socket = Socket::new(NETLINK_GENERIC)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
+    let kernel = Netlink::open(NETLINK_GENERIC)?;
     let name = attribute(CONTROL_FAMILY_NAME, b"netdev\0");
-    let family = exchange(&socket, CONTROL_FAMILY, REQUEST, CONTROL_GET_FAMILY, &name)?
+    let family = kernel
+        .exchange(CONTROL_FAMILY, REQUEST, &[CONTROL_GET_FAMILY, 1, 0, 0], &name)?
         .iter()
         .find_map(|message| {
             find(message, CONTROL_FAMILY_ID)?.try_into().ok().map(u16::from_ne_bytes)
         })
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    Ok(exchange(&socket, family, REQUEST | DUMP, DEVICE_GET, &[])?
+    Ok(kernel
+        .exchange(family, REQUEST | DUMP, &[DEVICE_GET, 1, 0, 0], &[])?
         .iter()
         .filter_map(|message| {
             let index = u32::from_ne_bytes(find(message, DEVICE_INDEX)?.try_into().ok()?);
@@ -51,81 +45,6 @@ pub(in crate::enforce) fn native_xdp() -> io::Result<BTreeMap<u32, bool>> {
             Some((index, u64::from_ne_bytes(features) & BASIC != 0))
         })
         .collect())
-}
-
-/// Sends one request and gives the attributes of all messages that answer it.
-fn exchange(
-    socket: &Socket,
-    family: u16,
-    flags: u16,
-    command: u8,
-    attributes: &[u8],
-) -> io::Result<Vec<Vec<u8>>> {
-    let length = u32::try_from(HEADERS + attributes.len()).map_err(io::Error::other)?;
-    let mut request = Vec::new();
-    request.extend(length.to_ne_bytes());
-    request.extend(family.to_ne_bytes());
-    request.extend(flags.to_ne_bytes());
-    request.extend([0; 8]);
-    request.extend([command, 1, 0, 0]);
-    request.extend(attributes);
-    socket.send(&request, 0)?;
-
-    let mut answers = Vec::new();
-    let mut piece = Vec::with_capacity(PIECE);
-    loop {
-        piece.clear();
-        socket.recv(&mut piece, 0)?;
-        let mut rest = piece.as_slice();
-        while let Some((message, next)) = split(rest) {
-            rest = next;
-            let kind = u16::from_ne_bytes([message[4], message[5]]);
-            match kind {
-                DONE => return Ok(answers),
-                ERROR => {
-                    let code = message.get(16..20).and_then(|code| code.try_into().ok());
-                    let code = code.map_or(0, i32::from_ne_bytes);
-                    if code != 0 {
-                        return Err(io::Error::from_raw_os_error(-code));
-                    }
-                    return Ok(answers);
-                }
-                _ => answers.push(message.get(HEADERS..).unwrap_or_default().to_vec()),
-            }
-            if flags & DUMP == 0 {
-                return Ok(answers);
-            }
-        }
-    }
-}
-
-/// The first netlink message and what follows it.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    let message = bytes.get(..length).filter(|message| message.len() >= 16)?;
-    Some((message, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
-}
-
-/// The value of an attribute.
-fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let length = usize::from(u16::from_ne_bytes(attributes.get(..2)?.try_into().ok()?));
-        let kind = u16::from_ne_bytes(attributes.get(2..4)?.try_into().ok()?);
-        let value = attributes.get(4..length)?;
-        // The upper two bits are flags.
-        if kind & 0x3fff == wanted {
-            return Some(value);
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
-    }
-}
-
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
-    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
 }
 
 /// `struct ethtool_drvinfo` of `include/uapi/linux/ethtool.h`.
@@ -168,21 +87,3 @@ pub(in crate::enforce) fn driver(interface: &str) -> Option<String> {
 }
 
 const _: () = assert!(size_of::<DriverInfo>() == 196 && size_of::<Request>() == 40);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attributes_are_found_by_number() {
-        let mut bytes = attribute(1, &7_u32.to_ne_bytes());
-        bytes.extend(attribute(2, b"odd"));
-        bytes.extend(attribute(3 | 0x8000, &1_u64.to_ne_bytes()));
-        assert_eq!(find(&bytes, 1), Some(&7_u32.to_ne_bytes()[..]));
-        assert_eq!(find(&bytes, 2), Some(&b"odd"[..]));
-        assert_eq!(find(&bytes, 3), Some(&1_u64.to_ne_bytes()[..]));
-        assert_eq!(find(&bytes, 4), None);
-        assert_eq!(find(&bytes[..5], 1), None, "cut short");
-        assert_eq!(find(&[0, 0, 1, 0], 2), None, "a length of 0 does not go round for ever");
-    }
-}

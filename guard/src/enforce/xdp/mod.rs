@@ -29,11 +29,13 @@ use crate::core::time::Timestamp;
 mod attach;
 mod bans;
 mod classes;
+mod clsact;
 mod cover;
 pub(in crate::enforce) mod features;
 mod fill;
 mod map;
 mod maps;
+mod netlink;
 mod nets;
 mod object;
 mod pins;
@@ -42,6 +44,7 @@ mod store;
 mod syscall;
 mod table;
 mod value;
+mod watch;
 
 use attach::Links;
 use maps::Maps;
@@ -50,6 +53,7 @@ use pins::Pins;
 use plan::Way;
 
 pub use crate::config::agent::Interfaces;
+pub use watch::{DroppedPacket, Drops};
 
 /// How to open [`Xdp`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -289,6 +293,33 @@ pub fn supports_tcx() -> Result<bool, EnforceError> {
         operation: "ask for tcx programs (needs CAP_NET_ADMIN)".to_owned(),
         cause,
     })
+}
+
+/// Whether the kernel lets a filter of the traffic control run programs, which is what
+/// takes the place of tcx before Linux 6.6. Loopback gets an empty `clsact` for the moment
+/// that it takes to ask.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn supports_clsact() -> Result<bool, EnforceError> {
+    clsact::works().map_err(|cause| EnforceError::Kernel {
+        operation: "ask for clsact (needs CAP_NET_ADMIN)".to_owned(),
+        cause,
+    })
+}
+
+/// What guard has pinned and attached, in words.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn traces(directory: &Path) -> Result<Vec<String>, EnforceError> {
+    let Some(pins) = Pins::find(directory) else { return Ok(Vec::new()) };
+    let mut traces = Vec::new();
+    for (interface, way) in attach::attached(&pins.links())? {
+        traces.push(format!("{} on interface {}", way.means(), attach::name(interface)));
+    }
+    traces.extend(pins.listed()?);
+    Ok(traces)
 }
 
 /// Removes every trace that guard left in a directory, without loading anything:

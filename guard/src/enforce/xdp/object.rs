@@ -45,12 +45,21 @@ struct Loaded {
 impl Programs {
     /// The program for a way, and its id.
     pub(super) fn of(&self, way: Way) -> (BorrowedFd<'_>, u32) {
-        let program = match way {
-            Way::Native | Way::Generic => &self.xdp,
-            Way::Tcx => &self.tcx,
-            Way::TcxIp => &self.tcx_ip,
-        };
+        let program = self.loaded(way);
         (program.fd.as_fd(), program.id)
+    }
+
+    /// The name of the program for a way.
+    pub(super) fn name(&self, way: Way) -> &'static str {
+        self.loaded(way).name
+    }
+
+    fn loaded(&self, way: Way) -> &Loaded {
+        match way {
+            Way::Native | Way::Generic => &self.xdp,
+            Way::Tcx | Way::Clsact => &self.tcx,
+            Way::TcxIp | Way::ClsactIp => &self.tcx_ip,
+        }
     }
 }
 
@@ -165,6 +174,15 @@ fn refused(operation: &str, error: &(dyn std::error::Error + 'static)) -> Enforc
     let mut text = error.to_string();
     let mut source = Some(error);
     while let Some(at) = source {
+        if let Some(ProgramError::LoadError { io_error, verifier_log }) = at.downcast_ref() {
+            let log = verifier_log.to_string();
+            // The last line but one of what it says is why; the rest is how it got there.
+            if let Some(why) = log.lines().rev().find(|line| is_reason(line)) {
+                let cause = io::Error::new(io_error.kind(), why.trim().to_owned());
+                let operation = format!("{operation} (this kernel's verifier refuses it)");
+                return EnforceError::Kernel { operation, cause };
+            }
+        }
         if let Some(code) = at.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
             return refused_by_kernel(operation, io::Error::from_raw_os_error(code));
         }
@@ -174,6 +192,12 @@ fn refused(operation: &str, error: &(dyn std::error::Error + 'static)) -> Enforc
         }
     }
     EnforceError::Kernel { operation: operation.to_owned(), cause: io::Error::other(text) }
+}
+
+/// Whether a line of the verifier's log is about the program, not about its own work.
+fn is_reason(line: &str) -> bool {
+    let own = ["verification time", "stack depth", "processed ", ";"];
+    !line.trim().is_empty() && !own.iter().any(|start| line.trim().starts_with(start))
 }
 
 fn refused_by_kernel(operation: &str, cause: io::Error) -> EnforceError {

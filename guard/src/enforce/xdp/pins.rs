@@ -103,6 +103,21 @@ impl Pins {
         }
     }
 
+    /// Maps and programs that are pinned, in words.
+    pub(super) fn listed(&self) -> Result<Vec<String>, EnforceError> {
+        let mut listed = Vec::new();
+        for directory in self.generations()? {
+            for name in names(&directory)? {
+                // Programs have small letters.
+                let kind = if name.starts_with("guard_") { "program" } else { "map" };
+                let place = directory.file_name().unwrap_or_default().to_string_lossy();
+                listed.push(format!("{kind} {name} ({place})"));
+            }
+        }
+        listed.sort_unstable();
+        Ok(listed)
+    }
+
     fn generations(&self) -> Result<Vec<PathBuf>, EnforceError> {
         Ok(names(&self.root)?
             .into_iter()

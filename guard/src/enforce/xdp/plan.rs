@@ -18,6 +18,10 @@ pub(in crate::enforce) enum Way {
     Tcx,
     /// tcx ingress, packets that begin with the IP header.
     TcxIp,
+    /// As [`Way::Tcx`], by a filter of the traffic control; before Linux 6.6.
+    Clsact,
+    /// As [`Way::TcxIp`], by a filter of the traffic control; before Linux 6.6.
+    ClsactIp,
     /// XDP after the kernel has made a socket buffer.
     Generic,
 }
@@ -29,7 +33,13 @@ impl Way {
             Self::Native => "native XDP",
             Self::Generic => "generic XDP",
             Self::Tcx | Self::TcxIp => "tcx",
+            Self::Clsact | Self::ClsactIp => "clsact",
         }
+    }
+
+    /// Whether a filter of the traffic control joins program and interface, not a link.
+    pub(in crate::enforce) fn is_filter(self) -> bool {
+        matches!(self, Self::Clsact | Self::ClsactIp)
     }
 }
 
@@ -58,7 +68,7 @@ pub(in crate::enforce) fn plan(
 ) -> Plan {
     if !interface.ethernet {
         return Plan {
-            first: vec![Way::TcxIp],
+            first: vec![Way::TcxIp, Way::ClsactIp],
             through: None,
             last: Vec::new(),
             why: "its packets have no Ethernet header".to_owned(),
@@ -67,7 +77,7 @@ pub(in crate::enforce) fn plan(
     let master =
         interface.master.and_then(|index| interfaces.iter().find(|other| other.index == index));
     let through = master.filter(|master| passes_up(master)).map(|master| master.index);
-    let mut all = vec![Way::Native, Way::Tcx];
+    let mut all = vec![Way::Native, Way::Tcx, Way::Clsact];
     if generic {
         all.push(Way::Generic);
     }
@@ -179,12 +189,12 @@ mod tests {
         let uplink = of("eno1", None, false);
         assert_eq!(
             (uplink.first, uplink.through, uplink.last),
-            (vec![Way::Native], Some(4), vec![Way::Tcx])
+            (vec![Way::Native], Some(4), vec![Way::Tcx, Way::Clsact])
         );
         for guest in ["tap100i0", "fwpr1"] {
             let plan = of(guest, None, false);
             assert_eq!((plan.first, plan.through), (vec![], Some(4)));
-            assert_eq!(plan.last, [Way::Native, Way::Tcx]);
+            assert_eq!(plan.last, [Way::Native, Way::Tcx, Way::Clsact]);
             assert!(plan.why.contains("through vmbr0"));
         }
     }
@@ -204,18 +214,18 @@ mod tests {
 
     #[test]
     fn what_has_no_master_is_covered_itself() {
-        assert_eq!(of("vmbr0", None, false).first, [Way::Tcx]);
-        assert_eq!(of("vmbr0", None, true).first, [Way::Tcx, Way::Generic]);
+        assert_eq!(of("vmbr0", None, false).first, [Way::Tcx, Way::Clsact]);
+        assert_eq!(of("vmbr0", None, true).first, [Way::Tcx, Way::Clsact, Way::Generic]);
         for own in ["eno2", "veth0", "vmbr0.5"] {
-            assert_eq!(of(own, None, false).first, [Way::Native, Way::Tcx], "{own}");
+            assert_eq!(of(own, None, false).first, [Way::Native, Way::Tcx, Way::Clsact], "{own}");
         }
-        assert_eq!(of("wg0", None, true).first, [Way::TcxIp]);
+        assert_eq!(of("wg0", None, true).first, [Way::TcxIp, Way::ClsactIp]);
     }
 
     #[test]
     fn another_program_keeps_its_place() {
         let plan = of("eno2", Some(17), true);
-        assert_eq!(plan.first, [Way::Tcx]);
+        assert_eq!(plan.first, [Way::Tcx, Way::Clsact]);
         assert!(plan.why.contains("XDP program 17"));
         let uplink = of("eno1", Some(17), true);
         assert_eq!((uplink.first, uplink.through), (vec![], Some(4)));
@@ -227,7 +237,7 @@ mod tests {
         host.push(interface(10, "vrf0", "vrf", None));
         host.push(interface(11, "eno3", "", Some(10)));
         let plan = plan(&host[9], &host, None, false, true);
-        assert_eq!((plan.first, plan.through), (vec![Way::Native, Way::Tcx], None));
+        assert_eq!((plan.first, plan.through), (vec![Way::Native, Way::Tcx, Way::Clsact], None));
     }
 
     #[test]

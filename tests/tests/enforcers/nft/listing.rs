@@ -180,7 +180,11 @@ fn every_shape_of_ports_is_as_nft_makes_it() {
 #[test]
 fn any_ports_are_as_nft_makes_them() {
     let ranges = prop::collection::vec((any::<u16>(), 0_u16..2_000), 1..12);
-    let config = ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() };
+    let config = ProptestConfig {
+        cases: guard_tests::pace::cases(12),
+        failure_persistence: None,
+        ..Default::default()
+    };
     let outcome = TestRunner::new(config).run(&ranges, |ranges| {
         let ranges = ranges.iter().map(|(first, more)| *first..=first.saturating_add(*more));
         let jails = vec![jail("any", Ports::new(Protocols::Tcp, ranges))];

@@ -1,0 +1,127 @@
+//! `guardctl watch --drops`: packets that are dropped, as they are.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::cli::{Context, Failure, output};
+use crate::control::protocol::{Request, Response};
+use crate::core::addr::Prefix;
+use crate::core::jail::JailName;
+use crate::core::time::{Span, Timestamp};
+use crate::daemon::report::local;
+use crate::daemon::run;
+use crate::enforce::xdp::{DroppedPacket, Drops};
+
+/// How long is waited before the kernel is told to go on, and told of what was missed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Show packets that are dropped in XDP or tcx. (nft tells nothing of single packets.)
+    #[arg(long, required = true)]
+    drops: bool,
+    /// At most so many packets a second on each CPU; the kernel leaves out the others.
+    #[arg(long, value_name = "PACKETS", default_value_t = 100)]
+    rate: u64,
+    /// End after so many packets.
+    #[arg(long, value_name = "PACKETS")]
+    count: Option<u64>,
+}
+
+/// A packet as `--json` prints it.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Row<'a> {
+    time: Timestamp,
+    interface: &'a str,
+    source: String,
+    destination: String,
+    protocol: &'a str,
+    port: Option<u16>,
+    bytes: u32,
+    /// The jails that ban the source; empty where the agent does not tell.
+    jails: Vec<&'a str>,
+}
+
+pub(super) fn watch(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
+    let broken = |error: crate::enforce::EnforceError| Failure::NotDone(error.to_string());
+    let directory = &context.settings.bpf_directory;
+    let mut drops = Drops::watch(directory, arguments.rate).map_err(broken)?;
+    let mut bans = Bans::default();
+    let (mut shown, mut missed) = (0, 0);
+    loop {
+        for packet in drops.next(PATIENCE).map_err(broken)? {
+            bans.know(context, &packet);
+            print(context, &packet, &bans)?;
+            shown += 1;
+            if arguments.count == Some(shown) {
+                return Ok(());
+            }
+        }
+        let now = drops.missed().map_err(broken)?;
+        if now > missed {
+            output::talk(&format!("{} more were not shown (--rate)", now - missed));
+            missed = now;
+        }
+    }
+}
+
+fn print(context: &Context, packet: &DroppedPacket, bans: &Bans) -> Result<(), Failure> {
+    let now = run::now();
+    let ago = now.boot_nanos.saturating_sub(packet.boot_nanos) / 1000;
+    let time = now.wall - Span::from_micros(i64::try_from(ago).unwrap_or(0));
+    let row = Row {
+        time,
+        interface: &packet.interface,
+        source: packet.source.to_string(),
+        destination: packet.destination.to_string(),
+        protocol: packet.protocol,
+        port: packet.port,
+        bytes: packet.bytes,
+        jails: bans.of(packet),
+    };
+    if context.json {
+        let line = serde_json::to_string(&row).map_err(|e| Failure::NotDone(e.to_string()))?;
+        return output::print(&format!("{line}\n"));
+    }
+    let port = row.port.map(|port| format!("/{port}")).unwrap_or_default();
+    output::print(&format!(
+        "{} {} {} > {} {}{port} {} bytes [{}]\n",
+        local(row.time),
+        row.interface,
+        row.source,
+        row.destination,
+        row.protocol,
+        row.bytes,
+        row.jails.join(" ")
+    ))
+}
+
+/// Who is banned by which jail, as the agent told last.
+#[derive(Debug, Default)]
+struct Bans {
+    known: Vec<(JailName, Prefix)>,
+    asked: Option<Instant>,
+}
+
+impl Bans {
+    /// Asks the agent when it has not told yet who the sender is; not too often.
+    fn know(&mut self, context: &Context, packet: &DroppedPacket) {
+        let lately = self.asked.is_some_and(|asked| asked.elapsed() < PATIENCE);
+        if lately || !self.of(packet).is_empty() {
+            return;
+        }
+        self.asked = Some(Instant::now());
+        // Without the agent it is not known; the packet is shown all the same.
+        if let Ok(Response::Bans { bans, .. }) = context.ask(&Request::Bans) {
+            self.known = bans.into_iter().map(|row| (row.jail, row.address)).collect();
+        }
+    }
+
+    fn of(&self, packet: &DroppedPacket) -> Vec<&str> {
+        let source = Prefix::from(packet.source);
+        let its = self.known.iter().filter(|(_, banned)| banned.contains(&source));
+        let jails: BTreeSet<&str> = its.map(|(jail, _)| jail.as_str()).collect();
+        jails.into_iter().collect()
+    }
+}
