@@ -45,10 +45,10 @@ pub(crate) fn sample(source: u32, length: u64) {
         return;
     }
     let bytes = length * SAMPLED;
-    let Some(counter) = SAMPLES_V4.get_ptr_mut(&source) else {
+    let Some(counter) = SAMPLES_V4.get_ptr_mut(source) else {
         let first = Counter { packets: SAMPLED, bytes };
         // A sample that finds no room is none.
-        let _ = SAMPLES_V4.insert(&source, &first, 0);
+        let _ = SAMPLES_V4.insert(source, first, 0);
         return;
     };
     // SAFETY: an element of the map, which is not null.

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::expression::{Captured, is_alternate};
+use super::captured::Captured;
+use super::expression::is_alternate;
 use super::ordered::Ordered;
 use super::{Expressions, Filter, Finding, Memory, Subject, search};
 use crate::core::entry::Entry;

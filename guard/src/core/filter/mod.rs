@@ -10,6 +10,7 @@
 //! ```
 
 mod automaton;
+mod captured;
 mod claimed;
 pub(in crate::core) mod convert;
 mod examine;
@@ -30,8 +31,9 @@ use crate::core::date::{DateFrom, Dates, Zone};
 use crate::core::entry::{Daemon, Entry};
 use crate::core::failure::Attempt;
 
+use captured::Captured;
 use convert::Lines;
-use expression::{Captured, Expression, Meaning, Span};
+use expression::{Expression, Meaning, Span};
 use lines::{MOST_LINES, Placed, Used};
 use ordered::Ordered;
 use reading::{Reading, Seen, is_plain};

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::Limits;
 use super::automaton::{Automaton, Outcome, Spans};
-use super::expression::{Captured, Expression, StepLimit};
+use super::captured::Captured;
+use super::expression::{Expression, StepLimit};
 
 /// Expressions in their order.
 #[derive(Debug)]

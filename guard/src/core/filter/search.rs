@@ -7,8 +7,9 @@
 
 use std::cell::OnceCell;
 
+use super::captured::{Captured, Piece};
 use super::claimed::{Claims, may_report_failure};
-use super::expression::{Captured, Expression, Piece, Span};
+use super::expression::{Expression, Span};
 use super::lines::claims_of;
 use super::{Expressions, Finding, Subject, text_at};
 

@@ -3,7 +3,7 @@
 //! Input: the captured spans. Output: an address, a host's name or another id, as
 //! Fail2Ban prefers them: an `<F-ID>` that differs from the address counts before it.
 
-use super::expression::{Captured, Piece};
+use super::captured::{Captured, Piece};
 use super::memory::{Changes, Line, Memory};
 use super::{Subject, UseDns, text_at};
 use crate::core::addr::Prefix;
