@@ -33,7 +33,10 @@ impl Pinned {
     /// When nothing is.
     pub fn open(bpffs: &Path) -> Result<Self> {
         let maps = maps(bpffs)?;
-        let program = Xdp::from_pin(maps.join(names::XDP), XdpAttachType::Interface)?;
+        // Before Linux 5.18 it is the other one.
+        let pin = [names::XDP, names::XDP_LINEAR].map(|name| maps.join(name));
+        let pin = pin.iter().find(|pin| pin.exists()).context("no XDP program is pinned")?;
+        let program = Xdp::from_pin(pin, XdpAttachType::Interface)?;
         let verdicts = MapData::from_pin(maps.join(names::VERDICTS))?;
         Ok(Self { program, verdicts: Map::PerCpuArray(verdicts).try_into()? })
     }

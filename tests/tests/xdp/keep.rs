@@ -7,6 +7,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use guard::enforce::Enforcer;
 use guard::enforce::xdp::Xdp;
+use guard_common::names;
 use guard_tests::lan::ATTACKER;
 use guard_tests::{command, test_run};
 
@@ -43,7 +44,11 @@ fn links_programs_and_pins_are_put_right() -> Result<()> {
     // Another program behind the link: guard's own, on maps that ban nobody.
     let object = fs::read(test_run::object_path())?;
     let mut other = aya::EbpfLoader::new().load(&object)?;
-    let program = other.program_mut(guard_common::names::XDP).context("a program")?;
+    let pinned = bed.bpffs.pinned("maps-v3")?;
+    let name = [names::XDP, names::XDP_LINEAR]
+        .into_iter()
+        .find(|name| pinned.contains(&(*name).to_owned()));
+    let program = other.program_mut(name.context("a pin")?).context("a program")?;
     let program: &mut aya::programs::Xdp = program.try_into()?;
     program.load()?;
     let pin = bed.bpffs.path().join(format!("links/native-{uplink}"));

@@ -215,6 +215,10 @@ impl Enforcer for Xdp {
     }
 
     fn replace(&mut self, desired: &Snapshot, now: Moment) -> Result<(), EnforceError> {
+        if !self.aside {
+            // A detach or somebody else may have removed the directory of the pins.
+            self.pins.keep()?;
+        }
         let result = self.maps.replace(desired, now);
         self.settle()?;
         result
