@@ -202,14 +202,18 @@ mod tests {
     #[test]
     fn each_port_is_covered_itself_when_guests_are_guarded_too() {
         let uplink = scoped("eno1", None, false, false);
-        assert_eq!((uplink.first, uplink.last), (vec![Way::Native, Way::Tcx], vec![]));
+        assert_eq!((uplink.first, uplink.last), (vec![Way::Native, Way::Tcx, Way::Clsact], vec![]));
         let taken = scoped("eno1", Some(17), false, false);
-        assert_eq!(taken.first, [Way::Tcx]);
+        assert_eq!(taken.first, [Way::Tcx, Way::Clsact]);
         for guest in ["tap100i0", "fwpr1"] {
             let plan = scoped(guest, None, true, false);
-            assert_eq!((plan.first, plan.through), (vec![Way::Tcx], Some(4)), "{guest}");
+            assert_eq!(
+                (plan.first, plan.through),
+                (vec![Way::Tcx, Way::Clsact], Some(4)),
+                "{guest}"
+            );
         }
-        assert_eq!(scoped("vmbr0", None, false, false).first, [Way::Tcx]);
+        assert_eq!(scoped("vmbr0", None, false, false).first, [Way::Tcx, Way::Clsact]);
     }
 
     #[test]
