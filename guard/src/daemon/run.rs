@@ -125,11 +125,12 @@ async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Resu
     store.expire(now().wall).map_err(broken)?;
 
     let (mut enforcer, backend_reason) = backend::choose(settings).map_err(broken)?;
-    let (kind, snapshot) = (enforcer.name(), engine.snapshot());
+    let kind = enforcer.name();
     tracing::info!(target: "fail2ban.server", "backend {kind}: {backend_reason}");
     // What is not covered is told when this is done once more, below.
     let _ = enforcer.follow(&seen);
-    let unenforced = enforcer.replace(&snapshot, now()).err().map(|error| error.to_string());
+    let unenforced =
+        enforcer.replace(&engine.snapshot(), now()).err().map(|error| error.to_string());
     report::write(&names, &reports);
     for name in &names {
         tracing::info!(target: "fail2ban.jail", "Jail '{name}' started");
