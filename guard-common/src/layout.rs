@@ -1,7 +1,7 @@
 //! Keys and values of the BPF maps. Any change here needs a new [`ABI`].
 
 /// Version of everything in this file. Pinned maps of another version are not adopted.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// Jails of which one address can be banned by with ends of their own.
 pub const SLOTS: usize = 4;
@@ -19,16 +19,17 @@ pub struct Slot {
 /// [`Slot::until`] of a ban that does not end.
 pub const FOREVER: u64 = u64::MAX;
 
-/// Value of the ban maps.
+/// Value of the ban maps. What a drop by a ban of one slot touches comes first: with the
+/// kernel's own part of an element, that is two lines of memory instead of three.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ban {
-    /// What is cut off until when.
-    pub slots: [Slot; SLOTS],
     /// Packets dropped; the kernel adds to it atomically.
     pub packets: u64,
     /// Bytes dropped.
     pub bytes: u64,
+    /// What is cut off until when; unused slots come last.
+    pub slots: [Slot; SLOTS],
 }
 
 /// Value of the prefix maps.

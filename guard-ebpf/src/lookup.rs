@@ -5,7 +5,7 @@ use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use guard_common::layout::{Ban, Meta, NetBan, SOME_V4, SOME_V6, Slot};
+use guard_common::layout::{Ban, Meta, NetBan, SLOTS, SOME_V4, SOME_V6, Slot};
 use guard_common::packet::Address;
 use guard_common::table::Found;
 use guard_common::verdict::{Tables, latest};
@@ -86,8 +86,8 @@ impl Tables for Maps {
     fn latest(&self, ban: NonNull<Ban>, classes: u64) -> u64 {
         // SAFETY: an element of a map stays readable until the program returns. Userspace
         // replaces elements as a whole and never writes into one.
-        let slots: &[Slot] = unsafe { &(*ban.as_ptr()).slots };
-        latest(slots.iter().copied(), classes)
+        let slots: &[Slot; SLOTS] = unsafe { &(*ban.as_ptr()).slots };
+        latest(slots, classes)
     }
 
     #[inline(always)]

@@ -56,9 +56,9 @@ fn main() -> Result<()> {
         if argument == "--quick" { quick = true } else { directory = Some(PathBuf::from(argument)) }
     }
     let effort = if quick {
-        Effort { runs: 3, frames: (1 << 17, 1 << 15), seconds: 1 }
+        Effort { runs: 3, frames: (1 << 18, 1 << 16), seconds: 1 }
     } else {
-        Effort { runs: 7, frames: (1 << 19, 1 << 17), seconds: 3 }
+        Effort { runs: 7, frames: (1 << 20, 1 << 18), seconds: 3 }
     };
     let (receivers, mut rows) = receivers()?;
     for _ in 0..effort.runs {

@@ -84,14 +84,15 @@ impl BansV4 {
     }
 
     /// How many bans the hash map is to hold. Beside a table it has those that no word can
-    /// say and the few that find no room; half of all is much more than that, and its
-    /// buckets take memory whether they are used or not.
+    /// say and the few that find no room; an eighth of all is much more than that. Its
+    /// buckets take memory whether they are used or not, and where they do not fit the
+    /// processor's cache, every look-up waits for one, also with a single ban.
     pub(super) fn outside(options: &XdpOptions) -> u32 {
         if !SUPPORTED || options.bans as usize <= options.exact_counters {
             return options.bans;
         }
         let exact = u32::try_from(options.exact_counters).unwrap_or(u32::MAX);
-        options.bans.div_ceil(2).max(exact)
+        options.bans.div_ceil(8).max(exact)
     }
 
     /// Whether its maps are as large as they are to be.
