@@ -17,13 +17,13 @@ use guard_common::layout::{Ban, Counter, FOREVER, Slot};
 use guard_common::names::SAMPLES_V4;
 
 use super::classes::Classes;
-use super::fill::fill;
+use super::fill::{Filled, fill};
 use super::map::Map;
 use super::store::{Source, Store};
 use super::table::BansV4;
 use super::value::{Hold, alike, compile, holds};
 use crate::core::addr::Prefix;
-use crate::core::delta::{Delta, Snapshot};
+use crate::core::delta::{Ban as BanOfJail, Delta, Snapshot};
 use crate::core::jail::{JailId, JailName};
 use crate::core::time::Timestamp;
 use crate::enforce::{Dropped, EnforceError, Held, Moment};
@@ -62,12 +62,17 @@ impl Bans {
     ) -> Result<usize, EnforceError> {
         self.beyond.clear();
         let Self { v4, v6, beyond } = self;
+        let mut of_v6: &[_] = &desired.bans;
         let first = match fill(v4, beyond, desired, classes, now) {
-            Ok(None) => replace_family(v4, beyond, desired, classes, now),
-            Ok(Some(changed)) => Ok(changed),
+            Ok(None) => replace_family(v4, beyond, &desired.bans, classes, now),
+            Ok(Some(Filled { changed, more })) => {
+                // A million that are none need not be looked at once more.
+                of_v6 = if more { of_v6 } else { &[] };
+                Ok(changed)
+            }
             Err(error) => Err(error),
         };
-        let second = replace_family(v6, beyond, desired, classes, now);
+        let second = replace_family(v6, beyond, of_v6, classes, now);
         Ok(first? + second?)
     }
 
@@ -117,22 +122,22 @@ pub(super) fn boot_nanos(until: Option<Timestamp>, now: Moment) -> u64 {
 fn replace_family<K: Source, S: Store<K>>(
     map: &mut S,
     beyond: &mut HashMap<Prefix, Vec<JailHold>>,
-    desired: &Snapshot,
+    desired: &[BanOfJail],
     classes: &Classes,
     now: Moment,
 ) -> Result<usize, EnforceError> {
     let mut changed = 0;
     let mut wanted: Vec<(K, u32)> = (0..)
-        .zip(&desired.bans)
+        .zip(desired)
         .filter(|(_, ban)| ban.source.is_host() && ban.until.is_none_or(|until| until > now.wall))
         .filter_map(|(place, ban)| Some((K::of(ban.source.address())?, place)))
         .collect();
     wanted.sort_unstable();
     let mut value_of = |group: &[(K, u32)]| -> Result<Option<Ban>, EnforceError> {
-        let bans = group.iter().map(|&(_, place)| &desired.bans[place as usize]);
+        let bans = group.iter().map(|&(_, place)| &desired[place as usize]);
         // Nearly all are the only ban of their address, and there may be a million.
         if let &[(_, place)] = group {
-            let ban = &desired.bans[place as usize];
+            let ban = &desired[place as usize];
             let (bit, until) = (classes.bit(ban.jail)?, boot_nanos(ban.until, now));
             if classes.jails(bit).len() == 1 && until > now.boot_nanos {
                 let mut value = Ban::default();

@@ -33,20 +33,29 @@ const PILES: usize = 1024;
 /// What cannot be said in a word of its address, by address.
 type Rest = Vec<(u32, JailHold)>;
 
-/// Makes empty maps hold the snapshot's IPv4 bans of single addresses; how many entries
-/// that are. `None`: nothing was done, because it is not the time for a table.
+/// What was filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Filled {
+    /// How many entries that are.
+    pub(super) changed: usize,
+    /// Whether the snapshot has bans of IPv6.
+    pub(super) more: bool,
+}
+
+/// Makes empty maps hold the snapshot's IPv4 bans of single addresses. `None`: nothing was
+/// done, because it is not the time for a table.
 pub(super) fn fill(
     map: &mut BansV4,
     beyond: &mut HashMap<Prefix, Vec<JailHold>>,
     desired: &Snapshot,
     classes: &Classes,
     now: Moment,
-) -> Result<Option<usize>, EnforceError> {
+) -> Result<Option<Filled>, EnforceError> {
     // No more than there are bans at all, so that few bans cost nothing here.
     if !map.is_for_table(desired.bans.len()) {
         return Ok(None);
     }
-    let (words, mut rest) = read(desired, classes, now)?;
+    let (words, mut rest, more) = read(desired, classes, now)?;
     let broken = |operation: &str| {
         let operation = format!("{operation} {BANS_V4}");
         move |cause: io::Error| EnforceError::Kernel { operation, cause }
@@ -76,34 +85,40 @@ pub(super) fn fill(
     }
     let changed = inside + outside.len();
     map.finish(table, inside, &outside).map_err(broken("fill"))?;
-    Ok(Some(changed))
+    Ok(Some(Filled { changed, more }))
 }
 
-/// The bans that have not ended: those that a word can say, and the others.
+/// The bans that have not ended: those that a word can say, and the others; and whether
+/// there are any of IPv6.
 fn read(
     desired: &Snapshot,
     classes: &Classes,
     now: Moment,
-) -> Result<(Vec<Word>, Rest), EnforceError> {
+) -> Result<(Vec<Word>, Rest, bool), EnforceError> {
     let epoch = table::epoch(now);
+    // A class that jails share does not tell whose ban it is.
+    let own_class = |jail| classes.bit(jail).ok().filter(|class| classes.jails(*class).len() == 1);
+    let own_classes: Vec<Option<u8>> =
+        (0..).map(JailId).take(desired.jails.len()).map(own_class).collect();
     let mut words = Vec::with_capacity(desired.bans.len());
-    let mut rest = Rest::new();
+    let (mut rest, mut more) = (Rest::new(), false);
     for ban in &desired.bans {
-        let IpAddr::V4(address) = ban.source.address() else { continue };
+        let IpAddr::V4(address) = ban.source.address() else {
+            more = true;
+            continue;
+        };
         let until = boot_nanos(ban.until, now);
         if !ban.source.is_host() || until <= now.boot_nanos {
             continue;
         }
         let address = number(address);
-        let class = classes.bit(ban.jail)?;
-        // A class that jails share does not tell whose ban it is.
-        let alone = classes.jails(class).len() == 1;
-        match table::entry(class, until, epoch).filter(|_| alone) {
+        let class = own_classes.get(ban.jail.index()).copied().flatten();
+        match class.and_then(|class| table::entry(class, until, epoch)) {
             Some(entry) => words.push((address, entry)),
             None => rest.push((address, JailHold { jail: ban.jail, until })),
         }
     }
-    Ok((words, rest))
+    Ok((words, rest, more))
 }
 
 fn number(address: Ipv4Addr) -> u32 {
