@@ -18,6 +18,7 @@ mod journal;
 mod latency;
 mod match_lines;
 mod matching;
+mod nft;
 mod rig;
 
 /// Options of `bench`.
@@ -100,6 +101,8 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// 100,000 bans through nftables, beside `nft -f`; no container.
+    Nft,
     /// Memory and processor time while nothing happens.
     Idle {
         /// How long to look.
@@ -125,6 +128,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             ["run", "--release", "--package", "guard-tests", "--example", "datapath", "--", to];
         return workspace::show("data plane", &mut workspace::cargo(&run));
     }
+    if let What::Nft = options.what {
+        packages::need(&[packages::BUILD, packages::NAMESPACES, packages::KERNEL])?;
+        return told(&nft::measure()?, options.check);
+    }
     packages::need(&[packages::BUILD, packages::NAMESPACES, packages::HOSTS])?;
     let program = workspace::build_guardctl()?;
     if let What::Files { seconds, megabytes, rotations } = options.what {
@@ -140,7 +147,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             bans::measure(&mut rig, count, unless(options.alone, peer_count))?
         }
         // Needs no host, and is done above.
-        What::Match { .. } | What::Journal { .. } => Vec::new(),
+        What::Match { .. } | What::Journal { .. } | What::Nft => Vec::new(),
         What::Idle { seconds } => {
             idle::measure(&mut rig, Duration::from_secs(seconds), !options.alone)?
         }
