@@ -7,6 +7,7 @@ mod bans;
 mod check;
 mod detach;
 mod explain;
+mod import;
 mod offline;
 mod orders;
 mod output;
@@ -89,6 +90,9 @@ enum Verb {
     Ban(orders::BanArguments),
     /// Lift bans; works without the agent too.
     Unban(orders::UnbanArguments),
+    /// Take over the bans of Fail2Ban's database, and how often who was banned, while the
+    /// agent is stopped.
+    Import(import::Arguments),
     /// Have the agent read its configuration anew: all of it, or nothing if anything is
     /// wrong with it.
     Reload,
@@ -222,6 +226,7 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Bans { what } => bans::bans(&context, &what),
         Verb::Ban(arguments) => orders::ban(&context, &arguments),
         Verb::Unban(arguments) => orders::unban(&context, &arguments),
+        Verb::Import(arguments) => import::import(&context, &arguments),
         Verb::Reload => reload::reload(&context),
         Verb::Probe => probe::probe(&context),
         Verb::Watch(arguments) => watch::watch(&context, &arguments),
