@@ -128,18 +128,21 @@ impl Agent {
         store.expire(now().wall).map_err(broken)?;
 
         let (mut enforcer, backend_reason) = backend::choose(&settings).map_err(broken)?;
-        let (kind, snapshot) = (enforcer.name(), engine.snapshot());
+        let kind = enforcer.name();
         tracing::info!(target: "fail2ban.server", "backend {kind}: {backend_reason}");
         // What is not covered is told when this is done once more, below.
         let _ = enforcer.follow(&seen);
-        let unenforced = enforcer.replace(&snapshot, now()).err().map(|error| error.to_string());
+        let unenforced =
+            enforcer.replace(&engine.snapshot(), now()).err().map(|error| error.to_string());
 
         let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
         let readers = plan.start(&batches, &lasting.counters).map_err(broken)?;
         drop(batches);
         if let Some(before) = &lasting.before {
             // Nobody was let in, and nobody was away, in between.
-            reports.retain(|report| !matches!(report, Report::Restored(_)));
+            let restored =
+                |report: &Report| matches!(report, Report::Restored(_) | Report::RestoredMore(_));
+            reports.retain(|report| !restored(report));
             end_bans_of_others(&mut store, before, &names);
         }
         report::write(&names, &reports);

@@ -19,6 +19,7 @@ mod latency;
 mod match_lines;
 mod matching;
 mod nft;
+mod restore;
 mod rig;
 
 /// Options of `bench`.
@@ -63,6 +64,12 @@ enum What {
         /// Addresses for Fail2Ban.
         #[arg(long, default_value_t = 500)]
         peer_count: usize,
+    },
+    /// A start with many stored bans, and going over all of them; guard alone.
+    Restore {
+        /// Stored bans.
+        #[arg(long, default_value_t = 1_000_000)]
+        count: usize,
     },
     /// A log file that is written fast and rotated meanwhile; guard alone, no container.
     Files {
@@ -146,6 +153,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         What::Bans { count, peer_count } => {
             bans::measure(&mut rig, count, unless(options.alone, peer_count))?
         }
+        What::Restore { count } => restore::measure(&mut rig, count)?,
         // Needs no host, and is done above.
         What::Match { .. } | What::Journal { .. } | What::Nft => Vec::new(),
         What::Idle { seconds } => {
