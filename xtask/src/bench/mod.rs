@@ -18,6 +18,7 @@ mod journal;
 mod latency;
 mod match_lines;
 mod matching;
+mod nft;
 mod restore;
 mod rig;
 
@@ -107,6 +108,8 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// 100,000 bans through nftables, beside `nft -f`; no container.
+    Nft,
     /// Memory and processor time while nothing happens.
     Idle {
         /// How long to look.
@@ -132,6 +135,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             ["run", "--release", "--package", "guard-tests", "--example", "datapath", "--", to];
         return workspace::show("data plane", &mut workspace::cargo(&run));
     }
+    if let What::Nft = options.what {
+        packages::need(&[packages::BUILD, packages::NAMESPACES, packages::KERNEL])?;
+        return told(&nft::measure()?, options.check);
+    }
     packages::need(&[packages::BUILD, packages::NAMESPACES, packages::HOSTS])?;
     let program = workspace::build_guardctl()?;
     if let What::Files { seconds, megabytes, rotations } = options.what {
@@ -148,7 +155,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         What::Restore { count } => restore::measure(&mut rig, count)?,
         // Needs no host, and is done above.
-        What::Match { .. } | What::Journal { .. } => Vec::new(),
+        What::Match { .. } | What::Journal { .. } | What::Nft => Vec::new(),
         What::Idle { seconds } => {
             idle::measure(&mut rig, Duration::from_secs(seconds), !options.alone)?
         }
