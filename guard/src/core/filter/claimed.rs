@@ -24,13 +24,17 @@ use regex::Regex;
 use smallvec::SmallVec;
 
 use super::Subject;
-use super::automaton::{Automaton, Outcome, Pattern, Relaxed, relax};
 use super::expression::Span;
 use crate::core::addr::{Prefix, ipv4};
 use crate::core::entry::Daemon;
 
+mod fit;
+mod forms;
 mod pvedaemon;
 mod sshd;
+mod steps;
+
+use forms::Forms;
 
 /// As many fields of a client's as a message has, and then some; more take memory.
 const FIELDS: usize = 8;
@@ -199,73 +203,6 @@ impl Claims {
     /// Whether all of `span` is the client's.
     pub(super) fn contains(&self, span: &Span) -> bool {
         self.spans.iter().any(|claimed| claimed.start <= span.start && span.end <= claimed.end)
-    }
-}
-
-/// All forms of a daemon's messages, the first that fits winning.
-struct Forms {
-    forms: Vec<&'static Form>,
-    /// Names of each form's groups.
-    names: Vec<Vec<String>>,
-    automaton: Option<Automaton>,
-}
-
-impl Forms {
-    fn of(daemon: Daemon) -> &'static Self {
-        static SSHD: LazyLock<Forms> = LazyLock::new(|| Forms::new(&sshd::FORMS));
-        static PVEDAEMON: LazyLock<Forms> = LazyLock::new(|| Forms::new(&pvedaemon::FORMS));
-        match daemon {
-            Daemon::Sshd => &SSHD,
-            Daemon::Pvedaemon => &PVEDAEMON,
-        }
-    }
-
-    fn new(own: &'static [Form]) -> Self {
-        let forms: Vec<&'static Form> = own.iter().chain(&PAM).collect();
-        let relaxed: Option<Vec<Relaxed>> = forms.iter().map(|form| relax(&form.whole())).collect();
-        let mut names: Vec<Vec<String>> = Vec::new();
-        for form in &forms {
-            let pieces = form.whole();
-            let pieces = pieces.split("(?P<").skip(1).filter_map(|piece| piece.split_once('>'));
-            names.push(pieces.map(|(name, _)| name.to_owned()).collect());
-        }
-        let automaton = relaxed.and_then(|relaxed| {
-            let patterns = relaxed.iter().zip(&names);
-            let patterns: Vec<Pattern<'_>> =
-                patterns.map(|(relaxed, wanted)| Pattern { relaxed, wanted }).collect();
-            Automaton::new(&patterns, 16 << 20)
-        });
-        Self { forms, names, automaton }
-    }
-
-    /// What the client controls in a message that was `offset` bytes into the line, if
-    /// it has one of the forms.
-    fn read(&self, message: &str, offset: usize) -> Option<Claims> {
-        let Some(automaton) = &self.automaton else { return self.one_by_one(message, offset) };
-        let (outcome, claims) = automaton.search(message, 0, |number, spans| {
-            let names = self.names[number].iter().enumerate();
-            let groups =
-                names.filter_map(|(place, name)| Some((name.as_str(), spans.span(place)?)));
-            self.forms[number].claims(message, offset, groups)
-        });
-        match outcome {
-            Outcome::Nothing => None,
-            _ => claims.or_else(|| self.one_by_one(message, offset)),
-        }
-    }
-
-    fn one_by_one(&self, message: &str, offset: usize) -> Option<Claims> {
-        self.forms.iter().find_map(|form| {
-            let rest = message.strip_prefix(form.head)?;
-            let (last, _) = form.compiled.get_or_init(|| form.compile());
-            let captures = last.captures(rest)?;
-            let names = last.capture_names().flatten();
-            let head = form.head.len();
-            let groups = names.filter_map(|name| {
-                Some((name, captures.name(name).map(|m| m.start() + head..m.end() + head)?))
-            });
-            Some(form.claims(message, offset, groups))
-        })
     }
 }
 

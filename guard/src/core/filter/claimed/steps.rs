@@ -1,0 +1,330 @@
+//! A form's expression as a graph of a few kinds of steps, for matching without an
+//! automaton.
+//!
+//! Input: an expression of the `regex` crate for a whole text, its beginning anchored.
+//! Output: steps that [`super::fit`] follows as a backtracking search would follow the
+//! expression, or nothing if it needs more than these steps. Invariant: the graph
+//! accepts what the expression accepts, in the same order of preference, and captures
+//! the same.
+//!
+//! Steps are made from the end on, so that for each it is known what may come after it.
+//! Where nothing of a run can be the beginning of what comes next, the run is as long
+//! as it can be, and there is no choice left to come back to.
+
+use regex_syntax::hir::{Capture, Class, Hir, HirKind, Look, Repetition};
+
+/// Groups that one expression may capture.
+pub(super) const GROUPS: usize = 8;
+
+/// A step's place in the graph.
+pub(super) type Place = u16;
+
+/// An expression's steps.
+#[derive(Debug)]
+pub(super) struct Steps {
+    pub steps: Vec<Step>,
+    pub first: Place,
+}
+
+/// A step, and what a text goes on with where it can be taken.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub kind: Kind,
+    pub begins: Begin,
+}
+
+/// What a text may go on with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Begin {
+    pub bytes: Bytes,
+    /// Whether it may be over.
+    pub ends: bool,
+}
+
+/// What a step passes over.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Nothing: the text is over.
+    End,
+    Literal { literal: Box<[u8]>, next: Place },
+    Run { run: Run, next: Place },
+    /// What either of them passes over; the first is tried first.
+    Choice { preferred: Place, other: Place },
+}
+
+/// Bytes of a set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub set: Set,
+    /// How many there are at least.
+    pub least: usize,
+    pub length: Length,
+    /// The group whose span it is.
+    pub group: Option<usize>,
+}
+
+/// How many bytes a run takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    One,
+    /// As many as there are, for with fewer the text could not go on.
+    All,
+    /// As many as leave room for the rest.
+    Most,
+    /// As few.
+    Fewest,
+}
+
+/// A set of bytes, in the form in which it is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Set {
+    All,
+    AllBut(u8),
+    Of(Bytes),
+}
+
+/// A set of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bytes([u64; 4]);
+
+impl Bytes {
+    #[inline]
+    pub(super) fn has(&self, byte: u8) -> bool {
+        self.0[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
+    }
+
+    fn add(&mut self, low: u8, high: u8) {
+        for byte in low..=high {
+            self.0[usize::from(byte / 64)] |= 1 << (byte % 64);
+        }
+    }
+
+    fn one(byte: u8) -> Self {
+        let mut one = Self::default();
+        one.add(byte, byte);
+        one
+    }
+
+    fn united(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(bits, other)| *bits |= other);
+        self
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).any(|(bits, other)| bits & other != 0)
+    }
+
+    fn count(&self) -> u32 {
+        self.0.iter().map(|bits| bits.count_ones()).sum()
+    }
+
+    /// Whether it has bytes of characters that are not ASCII.
+    fn is_wide(&self) -> bool {
+        self.0[2..] != [0, 0]
+    }
+}
+
+impl From<Bytes> for Set {
+    fn from(bytes: Bytes) -> Self {
+        match bytes.count() {
+            256 => Self::All,
+            255 => (0..=u8::MAX).find(|byte| !bytes.has(*byte)).map_or(Self::All, Self::AllBut),
+            _ => Self::Of(bytes),
+        }
+    }
+}
+
+impl Begin {
+    /// Whether a text that goes on with this byte, or is over, may be one.
+    #[inline]
+    pub(super) fn allows(&self, byte: Option<u8>) -> bool {
+        byte.map_or(self.ends, |byte| self.bytes.has(byte))
+    }
+
+    fn united(self, other: Self) -> Self {
+        Self { bytes: self.bytes.united(other.bytes), ends: self.ends || other.ends }
+    }
+}
+
+impl Steps {
+    /// The steps of an expression, whose wanted groups have these names.
+    pub(super) fn new(expression: &str, wanted: &[String]) -> Option<Self> {
+        let hir = regex_syntax::parse(expression).ok()?;
+        let HirKind::Concat(parts) = hir.kind() else { return None };
+        let [start, parts @ .., end] = parts.as_slice() else { return None };
+        let looks = [start, end].map(|part| part.kind().clone());
+        if looks != [HirKind::Look(Look::Start), HirKind::Look(Look::End)] {
+            return None;
+        }
+        let mut steps = Self { steps: Vec::new(), first: 0 };
+        let begins = Begin { bytes: Bytes::default(), ends: true };
+        let end = steps.add(Kind::End, begins)?;
+        steps.first = steps.all(parts, end, wanted)?;
+        Some(steps)
+    }
+
+    fn add(&mut self, kind: Kind, begins: Begin) -> Option<Place> {
+        self.steps.push(Step { kind, begins });
+        Place::try_from(self.steps.len() - 1).ok()
+    }
+
+    fn begins(&self, place: Place) -> Begin {
+        self.steps[usize::from(place)].begins
+    }
+
+    /// The steps of one after the other, and then on to `next`.
+    fn all(&mut self, parts: &[Hir], next: Place, wanted: &[String]) -> Option<Place> {
+        parts.iter().rev().try_fold(next, |next, part| self.one(part, next, None, wanted))
+    }
+
+    fn one(
+        &mut self,
+        hir: &Hir,
+        next: Place,
+        group: Option<usize>,
+        wanted: &[String],
+    ) -> Option<Place> {
+        if group.is_some() && !matches!(hir.kind(), HirKind::Repetition(_)) {
+            return None;
+        }
+        match hir.kind() {
+            HirKind::Empty => Some(next),
+            HirKind::Literal(literal) => {
+                // Characters that are not ASCII could begin within another one.
+                let (true, Some(first)) = (literal.0.is_ascii(), literal.0.first()) else {
+                    return None;
+                };
+                let begins = Begin { bytes: Bytes::one(*first), ends: false };
+                self.add(Kind::Literal { literal: literal.0.clone(), next }, begins)
+            }
+            HirKind::Class(_) => {
+                let set = one_byte(hir)?;
+                // One character, and so one byte.
+                if set.is_wide() {
+                    return None;
+                }
+                let run = Run { set: set.into(), least: 1, length: Length::One, group };
+                self.add(Kind::Run { run, next }, Begin { bytes: set, ends: false })
+            }
+            HirKind::Capture(Capture { name, sub, .. }) => {
+                let name = name.as_deref();
+                let group = wanted.iter().position(|wanted| Some(wanted.as_str()) == name)?;
+                if group >= GROUPS {
+                    return None;
+                }
+                self.one(sub, next, Some(group), wanted)
+            }
+            HirKind::Concat(parts) => self.all(parts, next, wanted),
+            HirKind::Alternation(parts) => {
+                let mut parts = parts.iter().rev();
+                let last = self.one(parts.next()?, next, None, wanted)?;
+                parts.try_fold(last, |other, part| {
+                    let preferred = self.one(part, next, None, wanted)?;
+                    self.choice(preferred, other)
+                })
+            }
+            HirKind::Repetition(repetition) => self.repeated(repetition, next, group, wanted),
+            HirKind::Look(_) => None,
+        }
+    }
+
+    fn choice(&mut self, preferred: Place, other: Place) -> Option<Place> {
+        let begins = self.begins(preferred).united(self.begins(other));
+        self.add(Kind::Choice { preferred, other }, begins)
+    }
+
+    fn repeated(
+        &mut self,
+        repetition: &Repetition,
+        next: Place,
+        group: Option<usize>,
+        wanted: &[String],
+    ) -> Option<Place> {
+        let sub = &repetition.sub;
+        match (repetition.min, repetition.max, one_byte(sub)) {
+            (least @ (0 | 1), None, Some(set)) => {
+                self.run(set, least as usize, repetition.greedy, next, group)
+            }
+            (0, Some(1), _) if group.is_none() => {
+                let body = self.one(sub, next, None, wanted)?;
+                self.either(repetition.greedy, body, next)
+            }
+            (0, None, None) if group.is_none() && sub.properties().minimum_len()? > 0 => {
+                // The choice comes before its body, which leads back to it.
+                let choice = self.choice(next, next)?;
+                let begin = Begin { bytes: begin_of(sub)?, ends: false };
+                self.steps[usize::from(choice)].begins = self.begins(next).united(begin);
+                let body = self.one(sub, choice, None, wanted)?;
+                let (preferred, other) =
+                    if repetition.greedy { (body, next) } else { (next, body) };
+                self.steps[usize::from(choice)].kind = Kind::Choice { preferred, other };
+                (self.begins(body).bytes == begin.bytes).then_some(choice)
+            }
+            _ => None,
+        }
+    }
+
+    fn either(&mut self, greedy: bool, body: Place, next: Place) -> Option<Place> {
+        if greedy { self.choice(body, next) } else { self.choice(next, body) }
+    }
+
+    fn run(
+        &mut self,
+        set: Bytes,
+        least: usize,
+        greedy: bool,
+        next: Place,
+        group: Option<usize>,
+    ) -> Option<Place> {
+        let after = self.begins(next);
+        let length = match set.meets(&after.bytes) {
+            false => Length::All,
+            // It could end within a character.
+            true if set.is_wide() && after.bytes.is_wide() => return None,
+            true if greedy => Length::Most,
+            true => Length::Fewest,
+        };
+        let mut begins = Begin { bytes: set, ends: false };
+        if least == 0 {
+            begins = begins.united(after);
+        }
+        let run = Run { set: set.into(), least, length, group };
+        self.add(Kind::Run { run, next }, begins)
+    }
+}
+
+/// The set of an expression for one character whose bytes can be taken one by one.
+fn one_byte(hir: &Hir) -> Option<Bytes> {
+    const WIDE: (char, char) = ('\u{80}', char::MAX);
+    let mut set = Bytes::default();
+    match hir.kind() {
+        HirKind::Literal(literal) => match *literal.0 {
+            [byte @ ..0x80] => set.add(byte, byte),
+            _ => return None,
+        },
+        HirKind::Class(Class::Unicode(class)) => {
+            for range in class.ranges() {
+                let (low, high) = (range.start(), range.end());
+                let wide = (low.max(WIDE.0), high);
+                if high >= WIDE.0 && wide != WIDE {
+                    return None;
+                }
+                let byte = |c: char| u8::try_from(c).ok().filter(u8::is_ascii);
+                let high = if high >= WIDE.0 { u8::MAX } else { byte(high)? };
+                set.add(byte(low).unwrap_or(0x80), high);
+            }
+        }
+        _ => return None,
+    }
+    Some(set)
+}
+
+/// The bytes with which an expression begins that is not empty, if that is simple.
+fn begin_of(hir: &Hir) -> Option<Bytes> {
+    match hir.kind() {
+        HirKind::Concat(parts) => begin_of(parts.first()?),
+        HirKind::Repetition(repetition) if repetition.min > 0 => begin_of(&repetition.sub),
+        HirKind::Literal(literal) => literal.0.first().map(|byte| Bytes::one(*byte)),
+        _ => one_byte(hir),
+    }
+}
