@@ -30,6 +30,7 @@ use crate::core::entry::Daemon;
 
 mod fit;
 mod forms;
+mod literal;
 mod pvedaemon;
 mod sshd;
 mod steps;
@@ -126,7 +127,8 @@ pub(super) fn claims(subject: &Subject<'_>) -> Claims {
     else {
         return Claims::all(0, subject.line.len());
     };
-    if !daemon.programs().iter().any(|name| program(before) == Some(name)) {
+    let program = program(before);
+    if !daemon.programs().iter().any(|name| program == Some(name)) {
         return Claims::all(start, subject.line.len());
     }
     let (skipped, message) = match daemon {
@@ -208,12 +210,14 @@ impl Claims {
 
 impl Form {
     /// What the client controls in a message of this form, by the names and spans of
-    /// its groups, that was `offset` bytes into the line.
+    /// its groups, that was `offset` bytes into the line. `first_host` is where the
+    /// first place that fits has the address; it is asked for if there are two readings.
     fn claims<'n>(
         &self,
         message: &str,
         offset: usize,
         groups: impl Iterator<Item = (&'n str, Span)>,
+        first_host: impl FnOnce() -> Option<Span>,
     ) -> Claims {
         let mut claims = Claims { reports_failure: self.reports_failure, ..Claims::default() };
         let mut host = None;
@@ -229,19 +233,11 @@ impl Form {
             }
         }
         claims.spans.sort_unstable_by_key(|span| span.start);
-        if self.reading == Reading::Either && self.first_host(message) != host {
+        if self.reading == Reading::Either && first_host() != host {
             let all = Claims::all(offset, offset + message.len());
             return Claims { reports_failure: self.reports_failure, ..all };
         }
         claims
-    }
-
-    /// Where the first place that fits has the address.
-    fn first_host(&self, message: &str) -> Option<Span> {
-        let head = self.head.len();
-        let (_, first) = self.compiled.get_or_init(|| self.compile());
-        let captures = first.as_ref()?.captures(message.get(head..)?)?;
-        captures.name("host").map(|host| host.start() + head..host.end() + head)
     }
 
     /// An expression for a whole message, which takes the last place that fits.
@@ -281,13 +277,20 @@ impl Form {
 /// The program that logged, from what the source put before the message:
 /// `HOST PROGRAM[PID]: ` or `HOST PROGRAM: `, the host perhaps missing.
 fn program(before: &str) -> Option<&str> {
-    let tag = before.trim().strip_suffix(':')?;
+    // Most end in one space, and there is nothing else to trim.
+    let is_trimmed = |text: &&str| {
+        let ends = [text.as_bytes().first(), text.as_bytes().last()];
+        ends.into_iter().flatten().all(u8::is_ascii_graphic)
+    };
+    let trimmed = before.strip_suffix(' ').filter(is_trimmed).unwrap_or_else(|| before.trim());
+    let tag = trimmed.strip_suffix(':')?;
     let name = match tag.strip_suffix(']') {
-        Some(tag) => tag.rsplit_once('[')?.0,
+        Some(tag) => &tag[..tag.bytes().rposition(|byte| byte == b'[')?],
         None => tag,
     };
-    match name.split_once(' ') {
-        Some((_, name)) => (!name.contains(' ')).then_some(name),
+    let spaces = |text: &str| text.bytes().position(|byte| byte == b' ');
+    match spaces(name) {
+        Some(space) => Some(&name[space + 1..]).filter(|name| spaces(name).is_none()),
         None => Some(name),
     }
 }

@@ -5,15 +5,37 @@
 //! search, whose effort is bounded: a text that takes more is left to the automaton.
 
 use super::super::expression::Span;
-use super::steps::{GROUPS, Kind, Length, Place, Run, Set, Steps};
+use super::steps::{GROUPS, Length, Place, Run, Set, Step, Steps};
 
 /// The spans of groups, by their place among those that are wanted.
-pub(super) type Groups = [Option<(u32, u32)>; GROUPS];
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Groups {
+    spans: [(u32, u32); GROUPS],
+    /// A bit for each that has one.
+    noted: u8,
+}
+
+impl Groups {
+    /// The span of a group, if it took part.
+    #[inline]
+    pub(super) fn span(&self, group: usize) -> Option<Span> {
+        let (start, end) = self.spans[group];
+        (self.noted >> group & 1 == 1).then_some(start as usize..end as usize)
+    }
+
+    #[inline]
+    fn note(&mut self, group: usize, start: usize, end: usize) {
+        // Texts are shorter than 4 GiB.
+        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        self.spans[group] = (place(start), place(end));
+        self.noted |= 1 << group;
+    }
+}
 
 /// What came of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
-    Fits(Groups),
+    Fits,
     Not,
     /// It took too much effort to tell.
     Unknown,
@@ -33,72 +55,78 @@ const CHOICE: usize = 16;
 struct Try<'t> {
     steps: &'t Steps,
     text: &'t [u8],
-    groups: Groups,
+    groups: &'t mut Groups,
     /// Bytes that may still be looked at. Once there is none, nothing fits any more.
     effort: usize,
 }
 
 impl Steps {
-    /// Tries a text from `at` on.
-    pub(super) fn fit(&self, text: &str, at: usize) -> Fit {
+    /// Tries a text from `at` on. The groups mean nothing unless it fits.
+    pub(super) fn fit(&self, text: &str, at: usize, groups: &mut Groups) -> Fit {
         if text.len() > LONGEST {
             return Fit::Unknown;
         }
         let effort = EFFORT + text.len() * EFFORT_PER_BYTE;
-        let mut search =
-            Try { steps: self, text: text.as_bytes(), groups: [None; GROUPS], effort };
+        groups.noted = 0;
+        let mut search = Try { steps: self, text: text.as_bytes(), groups, effort };
         let fits = search.fits(self.first, at);
         match (search.effort, fits) {
             (0, _) => Fit::Unknown,
-            (_, true) => Fit::Fits(search.groups),
+            (_, true) => Fit::Fits,
             (_, false) => Fit::Not,
         }
     }
 }
 
 impl Try<'_> {
-    /// Whether the text fits from `at` on. The groups mean nothing if not.
+    /// Whether the text fits from `at` on.
     fn fits(&mut self, mut place: Place, mut at: usize) -> bool {
         let steps = self.steps;
         loop {
-            match &steps.steps[usize::from(place)].kind {
-                Kind::End => return at == self.text.len(),
-                Kind::Literal { literal, next } => {
-                    if !begins(&self.text[at..], literal) {
+            match &steps.steps[usize::from(place)] {
+                Step::End => return at == self.text.len(),
+                Step::Literal { literal, next } => {
+                    if !literal.stands(self.text, at) {
                         return false;
                     }
-                    (place, at) = (*next, at + literal.len());
+                    (place, at) = (*next, at + literal.bytes().len());
                 }
-                Kind::Choice { preferred, other } => {
+                Step::OneOf { literals, next } => {
+                    let mut standing = literals.iter();
+                    let Some(literal) = standing.find(|literal| literal.stands(self.text, at))
+                    else {
+                        return false;
+                    };
+                    (place, at) = (*next, at + literal.bytes().len());
+                }
+                Step::Choice { preferred, other } => {
                     let byte = self.text.get(at).copied();
-                    let may = |place: Place| steps.steps[usize::from(place)].begins.allows(byte);
-                    if !may(*preferred) {
+                    if !steps.begins(*preferred).allows(byte) {
                         place = *other;
-                    } else if !may(*other) {
+                    } else if !steps.begins(*other).allows(byte) {
                         place = *preferred;
                     } else {
                         if !self.spend(CHOICE) {
                             return false;
                         }
-                        let kept = self.groups;
+                        let noted = self.groups.noted;
                         if self.fits(*preferred, at) {
                             return true;
                         }
-                        self.groups = kept;
+                        self.groups.noted = noted;
                         place = *other;
                     }
                 }
-                Kind::Run { run, next } => {
+                Step::Run { run, next } => {
                     let Some(length) = self.length(run, at) else { return false };
-                    let low = at + run.least;
                     let end = at + length;
                     match run.length {
                         Length::One | Length::All => {
                             self.note(run, at, end);
                             (place, at) = (*next, end);
                         }
-                        Length::Most => return self.most(run, *next, at, low..end),
-                        Length::Fewest => return self.fewest(run, *next, at, low..end),
+                        Length::Most => return self.most(run, *next, at, end),
+                        Length::Fewest => return self.fewest(run, *next, at, end),
                     }
                 }
             }
@@ -106,50 +134,48 @@ impl Try<'_> {
     }
 
     /// How many bytes a run could take; nothing if those are too few.
+    #[inline]
     fn length(&mut self, run: &Run, at: usize) -> Option<usize> {
-        let rest = &self.text[at..];
-        if run.length == Length::One {
-            let Set::Of(set) = run.set else { return None };
-            return rest.first().filter(|byte| set.has(**byte)).map(|_| 1);
-        }
-        let length = match run.set {
+        let rest = self.text.get(at..)?;
+        let length = match &run.set {
             Set::All => rest.len(),
-            Set::AllBut(other) => rest.iter().take_while(|byte| **byte != other).count(),
-            Set::Of(set) => rest.iter().take_while(|byte| set.has(**byte)).count(),
+            Set::AllBut(other) => {
+                let length = rest.iter().take_while(|byte| *byte != other).count();
+                self.spend(length).then_some(length)?
+            }
+            Set::Of(set) => {
+                let most = if run.length == Length::One { 1 } else { usize::MAX };
+                let length = rest.iter().take(most).take_while(|byte| set.has(**byte)).count();
+                self.spend(length).then_some(length)?
+            }
         };
-        let looked_at = if matches!(run.set, Set::All) { 0 } else { length };
-        (self.spend(looked_at) && length >= run.least).then_some(length)
+        (length >= run.least).then_some(length)
     }
 
-    /// Whether the text fits where a run ends between these places, the last first.
-    fn most(&mut self, run: &Run, next: Place, start: usize, ends: Span) -> bool {
+    /// Whether the text fits where a run from `start` ends by `end`, the last place first.
+    fn most(&mut self, run: &Run, next: Place, start: usize, mut end: usize) -> bool {
         let steps = self.steps;
-        let step = &steps.steps[usize::from(next)];
-        let kept = self.groups;
-        let mut end = ends.end;
+        let low = start + run.least;
+        let noted = self.groups.noted;
         loop {
-            let rest = &self.text[ends.start..];
-            let end_of_rest = end - ends.start;
-            let (found, next, after) = match &step.kind {
-                Kind::Literal { literal, next } => {
-                    (last(rest, literal, end_of_rest), *next, literal.len())
+            let (found, next, after) = match &steps.steps[usize::from(next)] {
+                Step::Literal { literal, next } => {
+                    (literal.last(self.text, low, end), *next, literal.bytes().len())
                 }
                 _ => {
-                    let may = |at: &usize| step.begins.allows(rest.get(*at).copied());
-                    ((0..=end_of_rest).rev().find(may), next, 0)
+                    let begins = steps.begins(next);
+                    let may = |at: &usize| begins.allows(self.text.get(*at).copied());
+                    ((low..=end).rev().find(may), next, 0)
                 }
             };
-            let Some(found) = found else { return self.spend(end_of_rest) && false };
-            if !self.spend(end_of_rest - found + CHOICE) {
-                return false;
-            }
-            let at = ends.start + found;
+            let looked_at = end - found.unwrap_or(low);
+            let Some(at) = found.filter(|_| self.spend(looked_at + CHOICE)) else { return false };
             self.note(run, start, at);
             if self.fits(next, at + after) {
                 return true;
             }
-            self.groups = kept;
-            if found == 0 {
+            self.groups.noted = noted;
+            if at == low {
                 return false;
             }
             end = at - 1;
@@ -157,11 +183,11 @@ impl Try<'_> {
     }
 
     /// The same, the first place first.
-    fn fewest(&mut self, run: &Run, next: Place, start: usize, ends: Span) -> bool {
+    fn fewest(&mut self, run: &Run, next: Place, start: usize, end: usize) -> bool {
         let steps = self.steps;
-        let begins = steps.steps[usize::from(next)].begins;
-        let kept = self.groups;
-        for at in ends.start..=ends.end {
+        let begins = steps.begins(next);
+        let noted = self.groups.noted;
+        for at in start + run.least..=end {
             if !begins.allows(self.text.get(at).copied()) {
                 continue;
             }
@@ -172,18 +198,16 @@ impl Try<'_> {
             if self.fits(next, at) {
                 return true;
             }
-            self.groups = kept;
+            self.groups.noted = noted;
         }
-        self.spend(ends.len());
+        self.spend(end - start);
         false
     }
 
     #[inline]
     fn note(&mut self, run: &Run, start: usize, end: usize) {
         if let Some(group) = run.group {
-            // Texts are shorter than 4 GiB.
-            let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
-            self.groups[group] = Some((place(start), place(end)));
+            self.groups.note(group, start, end);
         }
     }
 
@@ -192,25 +216,6 @@ impl Try<'_> {
     fn spend(&mut self, effort: usize) -> bool {
         self.effort = self.effort.saturating_sub(effort);
         self.effort > 0
-    }
-}
-
-/// Whether a text begins with a literal, which is not empty.
-#[inline]
-fn begins(text: &[u8], literal: &[u8]) -> bool {
-    text.first() == literal.first() && text.starts_with(literal)
-}
-
-/// The last place, up to `end`, where a literal stands.
-fn last(text: &[u8], literal: &[u8], end: usize) -> Option<usize> {
-    let end = end.min(text.len().checked_sub(literal.len())?);
-    let first = *literal.first()?;
-    let mut found = end + 1;
-    loop {
-        found = text[..found].iter().rposition(|byte| *byte == first)?;
-        if text[found..].starts_with(literal) {
-            return Some(found);
-        }
     }
 }
 

@@ -9,9 +9,11 @@
 use std::sync::LazyLock;
 
 use super::super::automaton::{Automaton, Outcome, Pattern, Relaxed, relax};
-use super::fit::Fit;
+use super::super::expression::Span;
+use super::fit::{Fit, Groups};
+use super::literal::Literal;
 use super::steps::Steps;
-use super::{Claims, Form, PAM, pvedaemon, sshd};
+use super::{Claims, Form, PAM, Reading, pvedaemon, sshd};
 use crate::core::entry::Daemon;
 
 /// All forms of a daemon's messages, the first that fits winning.
@@ -25,17 +27,15 @@ pub(super) struct Forms {
 /// A form, ready to be tried.
 struct Known {
     form: &'static Form,
-    head: Head,
+    head: Literal,
     /// Names of its groups.
     names: Vec<String>,
     /// What follows the head, unless that needs more than steps.
     steps: Option<Steps>,
-}
-
-/// The first eight bytes of a form's head, compared at once.
-struct Head {
-    bytes: u64,
-    mask: u64,
+    /// The same, taking the first place that fits; of forms with two readings.
+    steps_to_first: Option<Steps>,
+    /// The place of the address among the groups.
+    host: Option<usize>,
 }
 
 /// A message that is not tried in this way.
@@ -76,30 +76,21 @@ impl Forms {
     }
 
     /// The same by the forms' steps.
-    pub(super) fn directly(
-        &self,
-        message: &str,
-        offset: usize,
-    ) -> Result<Option<Claims>, Unknown> {
+    pub(super) fn directly(&self, message: &str, offset: usize) -> Result<Option<Claims>, Unknown> {
         let Some(first) = message.as_bytes().first() else { return Ok(None) };
-        let start = first_eight(message.as_bytes());
+        let mut groups = Groups::default();
         for &number in &self.by_first[usize::from(*first)] {
             let known = &self.forms[usize::from(number)];
-            let head = known.form.head;
-            if start & known.head.mask != known.head.bytes || !message.starts_with(head) {
+            if !known.head.stands(message.as_bytes(), 0) {
                 continue;
             }
+            let head = known.form.head;
             let steps = known.steps.as_ref().ok_or(Unknown)?;
-            match steps.fit(message, head.len()) {
+            match steps.fit(message, head.len(), &mut groups) {
                 Fit::Not => {}
                 Fit::Unknown => return Err(Unknown),
-                Fit::Fits(groups) => {
-                    let groups = known.names.iter().zip(groups);
-                    let groups = groups.filter_map(|(name, span)| {
-                        let (start, end) = span?;
-                        Some((name.as_str(), start as usize..end as usize))
-                    });
-                    return Ok(Some(known.form.claims(message, offset, groups)));
+                Fit::Fits => {
+                    return Ok(Some(known.claims(message, offset, |place| groups.span(place))));
                 }
             }
         }
@@ -110,18 +101,17 @@ impl Forms {
     #[cfg(test)]
     pub(super) fn has_steps(&self, head: &str) -> bool {
         let mut forms = self.forms.iter().filter(|known| known.form.head == head);
-        forms.all(|known| known.steps.is_some())
+        forms.all(|known| {
+            let both = known.form.reading == Reading::Either;
+            known.steps.is_some() && known.steps_to_first.is_some() == both
+        })
     }
 
     /// The same by all expressions together.
     pub(super) fn together(&self, message: &str, offset: usize) -> Option<Claims> {
         let Some(automaton) = &self.automaton else { return self.one_by_one(message, offset) };
         let (outcome, claims) = automaton.search(message, 0, |number, spans| {
-            let known = &self.forms[number];
-            let names = known.names.iter().enumerate();
-            let groups =
-                names.filter_map(|(place, name)| Some((name.as_str(), spans.span(place)?)));
-            known.form.claims(message, offset, groups)
+            self.forms[number].claims(message, offset, |place| spans.span(place))
         });
         match outcome {
             Outcome::Nothing => None,
@@ -140,7 +130,7 @@ impl Forms {
             let groups = names.filter_map(|name| {
                 Some((name, captures.name(name).map(|m| m.start() + head..m.end() + head)?))
             });
-            Some(form.claims(message, offset, groups))
+            Some(form.claims(message, offset, groups, || first_host(form, message)))
         })
     }
 }
@@ -150,25 +140,41 @@ impl Known {
         let whole = form.whole();
         let names = whole.split("(?P<").skip(1).filter_map(|piece| piece.split_once('>'));
         let names: Vec<String> = names.map(|(name, _)| name.to_owned()).collect();
-        let steps = Steps::new(&format!("(?s)^{}", form.rest()), &names);
-        Self { form, head: Head::of(form.head), names, steps }
+        let steps = |flags: &str| Steps::new(&format!("(?{flags})^{}", form.rest()), &names);
+        Self {
+            form,
+            head: Literal::new(form.head.as_bytes()),
+            steps: steps("s"),
+            steps_to_first: steps("sU").filter(|_| form.reading == Reading::Either),
+            host: names.iter().position(|name| name == "host"),
+            names,
+        }
+    }
+
+    /// What the client controls in a message of this form, by the spans of its groups.
+    fn claims(&self, message: &str, offset: usize, span: impl Fn(usize) -> Option<Span>) -> Claims {
+        let names = self.names.iter().enumerate();
+        let groups = names.filter_map(|(place, name)| Some((name.as_str(), span(place)?)));
+        self.form.claims(message, offset, groups, || self.first_host(message))
+    }
+
+    /// Where the first place that fits has the address.
+    fn first_host(&self, message: &str) -> Option<Span> {
+        let mut groups = Groups::default();
+        let steps = self.steps_to_first.as_ref();
+        let fit = steps.map(|steps| steps.fit(message, self.head.bytes().len(), &mut groups));
+        match fit {
+            Some(Fit::Fits) => self.host.and_then(|host| groups.span(host)),
+            Some(Fit::Not) => None,
+            None | Some(Fit::Unknown) => first_host(self.form, message),
+        }
     }
 }
 
-impl Head {
-    fn of(head: &str) -> Self {
-        let length = head.len().min(8);
-        let mask = if length == 8 { u64::MAX } else { (1 << (length * 8)) - 1 };
-        Self { bytes: first_eight(head.as_bytes()), mask }
-    }
-}
-
-/// The first eight bytes of a text, zeros after a shorter one.
-fn first_eight(text: &[u8]) -> u64 {
-    let bytes = text.first_chunk().copied().unwrap_or_else(|| {
-        let mut bytes = [0; 8];
-        bytes[..text.len()].copy_from_slice(text);
-        bytes
-    });
-    u64::from_le_bytes(bytes)
+/// Where the first place that fits has the address, by the form's expression.
+fn first_host(form: &Form, message: &str) -> Option<Span> {
+    let head = form.head.len();
+    let (_, first) = form.compiled.get_or_init(|| form.compile());
+    let captures = first.as_ref()?.captures(message.get(head..)?)?;
+    captures.name("host").map(|host| host.start() + head..host.end() + head)
 }

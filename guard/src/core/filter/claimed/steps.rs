@@ -9,9 +9,13 @@
 //!
 //! Steps are made from the end on, so that for each it is known what may come after it.
 //! Where nothing of a run can be the beginning of what comes next, the run is as long
-//! as it can be, and there is no choice left to come back to.
+//! as it can be, and there is no choice left to come back to. Nor is there between
+//! literals of which none begins another.
 
+use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Capture, Class, Hir, HirKind, Look, Repetition};
+
+use super::literal::Literal;
 
 /// Groups that one expression may capture.
 pub(super) const GROUPS: usize = 8;
@@ -19,18 +23,16 @@ pub(super) const GROUPS: usize = 8;
 /// A step's place in the graph.
 pub(super) type Place = u16;
 
+/// Literals that are tried one after the other.
+const LITERALS: usize = 8;
+
 /// An expression's steps.
 #[derive(Debug)]
 pub(super) struct Steps {
     pub steps: Vec<Step>,
+    /// By step: what a text goes on with where it can be taken.
+    begins: Vec<Begin>,
     pub first: Place,
-}
-
-/// A step, and what a text goes on with where it can be taken.
-#[derive(Debug)]
-pub(super) struct Step {
-    pub kind: Kind,
-    pub begins: Begin,
 }
 
 /// What a text may go on with.
@@ -41,15 +43,29 @@ pub(super) struct Begin {
     pub ends: bool,
 }
 
-/// What a step passes over.
+/// What is passed over, and where it goes on.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum Step {
     /// Nothing: the text is over.
     End,
-    Literal { literal: Box<[u8]>, next: Place },
-    Run { run: Run, next: Place },
+    Literal {
+        literal: Literal,
+        next: Place,
+    },
+    /// One of several literals, of which none begins another.
+    OneOf {
+        literals: Box<[Literal]>,
+        next: Place,
+    },
+    Run {
+        run: Run,
+        next: Place,
+    },
     /// What either of them passes over; the first is tried first.
-    Choice { preferred: Place, other: Place },
+    Choice {
+        preferred: Place,
+        other: Place,
+    },
 }
 
 /// Bytes of a set.
@@ -156,25 +172,49 @@ impl Steps {
         if looks != [HirKind::Look(Look::Start), HirKind::Look(Look::End)] {
             return None;
         }
-        let mut steps = Self { steps: Vec::new(), first: 0 };
+        let mut steps = Self { steps: Vec::new(), begins: Vec::new(), first: 0 };
         let begins = Begin { bytes: Bytes::default(), ends: true };
-        let end = steps.add(Kind::End, begins)?;
+        let end = steps.add(Step::End, begins)?;
         steps.first = steps.all(parts, end, wanted)?;
         Some(steps)
     }
 
-    fn add(&mut self, kind: Kind, begins: Begin) -> Option<Place> {
-        self.steps.push(Step { kind, begins });
+    /// What a text goes on with where a step can be taken.
+    #[inline]
+    pub(super) fn begins(&self, place: Place) -> &Begin {
+        &self.begins[usize::from(place)]
+    }
+
+    fn add(&mut self, step: Step, begins: Begin) -> Option<Place> {
+        self.steps.push(step);
+        self.begins.push(begins);
         Place::try_from(self.steps.len() - 1).ok()
     }
 
-    fn begins(&self, place: Place) -> Begin {
-        self.steps[usize::from(place)].begins
+    /// The steps of one after the other, and then on to `next`.
+    fn all(&mut self, mut parts: &[Hir], mut next: Place, wanted: &[String]) -> Option<Place> {
+        while let [before @ .., last] = parts {
+            let several = (0..parts.len()).rev();
+            let several = several.map_while(|from| Some((from, literals(&parts[from..])?))).last();
+            (parts, next) = match several {
+                Some((from, literals)) => (&parts[..from], self.one_of(literals, next)?),
+                None => (before, self.one(last, next, None, wanted)?),
+            };
+        }
+        Some(next)
     }
 
-    /// The steps of one after the other, and then on to `next`.
-    fn all(&mut self, parts: &[Hir], next: Place, wanted: &[String]) -> Option<Place> {
-        parts.iter().rev().try_fold(next, |next, part| self.one(part, next, None, wanted))
+    /// The step over one of several literals.
+    fn one_of(&mut self, mut literals: Vec<Literal>, next: Place) -> Option<Place> {
+        let mut bytes = Bytes::default();
+        for literal in &literals {
+            bytes = bytes.united(Bytes::one(*literal.bytes().first()?));
+        }
+        let step = match literals.len() {
+            1 => Step::Literal { literal: literals.pop()?, next },
+            _ => Step::OneOf { literals: literals.into(), next },
+        };
+        self.add(step, Begin { bytes, ends: false })
     }
 
     fn one(
@@ -189,14 +229,7 @@ impl Steps {
         }
         match hir.kind() {
             HirKind::Empty => Some(next),
-            HirKind::Literal(literal) => {
-                // Characters that are not ASCII could begin within another one.
-                let (true, Some(first)) = (literal.0.is_ascii(), literal.0.first()) else {
-                    return None;
-                };
-                let begins = Begin { bytes: Bytes::one(*first), ends: false };
-                self.add(Kind::Literal { literal: literal.0.clone(), next }, begins)
-            }
+            HirKind::Literal(_) => self.one_of(literals(std::slice::from_ref(hir))?, next),
             HirKind::Class(_) => {
                 let set = one_byte(hir)?;
                 // One character, and so one byte.
@@ -204,7 +237,7 @@ impl Steps {
                     return None;
                 }
                 let run = Run { set: set.into(), least: 1, length: Length::One, group };
-                self.add(Kind::Run { run, next }, Begin { bytes: set, ends: false })
+                self.add(Step::Run { run, next }, Begin { bytes: set, ends: false })
             }
             HirKind::Capture(Capture { name, sub, .. }) => {
                 let name = name.as_deref();
@@ -212,10 +245,18 @@ impl Steps {
                 if group >= GROUPS {
                     return None;
                 }
-                self.one(sub, next, Some(group), wanted)
+                // Each group is noted by one step.
+                let captured = self
+                    .steps
+                    .iter()
+                    .any(|step| matches!(step, Step::Run { run, .. } if run.group == Some(group)));
+                (!captured).then(|| self.one(sub, next, Some(group), wanted))?
             }
             HirKind::Concat(parts) => self.all(parts, next, wanted),
             HirKind::Alternation(parts) => {
+                if let Some(literals) = literals(std::slice::from_ref(hir)) {
+                    return self.one_of(literals, next);
+                }
                 let mut parts = parts.iter().rev();
                 let last = self.one(parts.next()?, next, None, wanted)?;
                 parts.try_fold(last, |other, part| {
@@ -229,8 +270,8 @@ impl Steps {
     }
 
     fn choice(&mut self, preferred: Place, other: Place) -> Option<Place> {
-        let begins = self.begins(preferred).united(self.begins(other));
-        self.add(Kind::Choice { preferred, other }, begins)
+        let begins = self.begins(preferred).united(*self.begins(other));
+        self.add(Step::Choice { preferred, other }, begins)
     }
 
     fn repeated(
@@ -249,15 +290,19 @@ impl Steps {
                 let body = self.one(sub, next, None, wanted)?;
                 self.either(repetition.greedy, body, next)
             }
-            (0, None, None) if group.is_none() && sub.properties().minimum_len()? > 0 => {
+            (0, None, None)
+                if group.is_none()
+                    && sub.properties().minimum_len()? > 0
+                    && sub.properties().explicit_captures_len() == 0 =>
+            {
                 // The choice comes before its body, which leads back to it.
                 let choice = self.choice(next, next)?;
                 let begin = Begin { bytes: begin_of(sub)?, ends: false };
-                self.steps[usize::from(choice)].begins = self.begins(next).united(begin);
+                self.begins[usize::from(choice)] = self.begins(next).united(begin);
                 let body = self.one(sub, choice, None, wanted)?;
                 let (preferred, other) =
                     if repetition.greedy { (body, next) } else { (next, body) };
-                self.steps[usize::from(choice)].kind = Kind::Choice { preferred, other };
+                self.steps[usize::from(choice)] = Step::Choice { preferred, other };
                 (self.begins(body).bytes == begin.bytes).then_some(choice)
             }
             _ => None,
@@ -276,7 +321,7 @@ impl Steps {
         next: Place,
         group: Option<usize>,
     ) -> Option<Place> {
-        let after = self.begins(next);
+        let after = *self.begins(next);
         let length = match set.meets(&after.bytes) {
             false => Length::All,
             // It could end within a character.
@@ -289,8 +334,31 @@ impl Steps {
             begins = begins.united(after);
         }
         let run = Run { set: set.into(), least, length, group };
-        self.add(Kind::Run { run, next }, begins)
+        self.add(Step::Run { run, next }, begins)
     }
+}
+
+/// The texts that these are one after the other, if those are few literals, none of
+/// which begins another.
+fn literals(parts: &[Hir]) -> Option<Vec<Literal>> {
+    if parts.iter().any(|part| part.properties().explicit_captures_len() > 0) {
+        return None;
+    }
+    let whole = Hir::concat(parts.to_vec());
+    if !whole.properties().look_set().is_empty() {
+        return None;
+    }
+    let texts = Extractor::new().limit_total(LITERALS).extract(&whole);
+    let texts = texts.literals().filter(|texts| texts.iter().all(|text| text.is_exact()))?;
+    let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+    for (number, text) in texts.iter().enumerate() {
+        let begun = texts.iter().enumerate().any(|(n, t)| n != number && t.starts_with(text));
+        // Characters that are not ASCII could begin within another one.
+        if begun || text.is_empty() || !text.is_ascii() {
+            return None;
+        }
+    }
+    (!texts.is_empty()).then(|| texts.into_iter().map(Literal::new).collect())
 }
 
 /// The set of an expression for one character whose bytes can be taken one by one.
