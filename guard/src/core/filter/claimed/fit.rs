@@ -5,7 +5,7 @@
 //! search, whose effort is bounded: a text that takes more is left to the automaton.
 
 use super::super::expression::Span;
-use super::steps::{GROUPS, Length, Place, Run, Set, Step, Steps};
+use super::steps::{GROUPS, Length, Place, Run, Step, Steps};
 
 /// The spans of groups, by their place among those that are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +117,7 @@ impl Try<'_> {
                         place = *other;
                     }
                 }
+                step @ Step::Before { run, .. } => return self.before(run, step, at),
                 Step::Run { run, next } => {
                     let Some(length) = self.length(run, at) else { return false };
                     let end = at + length;
@@ -136,20 +137,47 @@ impl Try<'_> {
     /// How many bytes a run could take; nothing if those are too few.
     #[inline]
     fn length(&mut self, run: &Run, at: usize) -> Option<usize> {
-        let rest = self.text.get(at..)?;
-        let length = match &run.set {
-            Set::All => rest.len(),
-            Set::AllBut(other) => {
-                let length = rest.iter().take_while(|byte| *byte != other).count();
-                self.spend(length).then_some(length)?
+        let mut rest = self.text.get(at..)?;
+        if run.length == Length::One {
+            rest = rest.get(..1)?;
+        }
+        let length = run.set.run(rest);
+        (length >= run.least && self.spend(length)).then_some(length)
+    }
+
+    /// Whether the text fits where a run from `start` is followed by a literal, a run
+    /// within, and another literal; the last place first.
+    fn before(&mut self, run: &Run, step: &Step, start: usize) -> bool {
+        let Step::Before { literals, within, next, .. } = step else { return false };
+        let [first, second] = &**literals;
+        let noted = self.groups.noted;
+        let low = start + run.least + first.bytes().len() + within.least;
+        let mut high = self.text.len();
+        loop {
+            let found = second.last(self.text, low, high);
+            let looked_at = high.saturating_sub(found.unwrap_or(low));
+            let Some(at) = found.filter(|_| self.spend(looked_at + CHOICE)) else { return false };
+            let begin = within.set.begin(&self.text[..at]);
+            if !self.spend(at - begin) {
+                return false;
             }
-            Set::Of(set) => {
-                let most = if run.length == Length::One { 1 } else { usize::MAX };
-                let length = rest.iter().take(most).take_while(|byte| set.has(**byte)).count();
-                self.spend(length).then_some(length)?
+            let end = begin.checked_sub(first.bytes().len());
+            if let Some(end) = end.filter(|end| *end >= start + run.least)
+                && begin < at
+                && first.stands(self.text, end)
+            {
+                self.note(run, start, end);
+                self.note(within, begin, at);
+                if self.fits(*next, at + second.bytes().len()) {
+                    return true;
+                }
+                self.groups.noted = noted;
             }
-        };
-        (length >= run.least).then_some(length)
+            if at == low {
+                return false;
+            }
+            high = at - 1;
+        }
     }
 
     /// Whether the text fits where a run from `start` ends by `end`, the last place first.

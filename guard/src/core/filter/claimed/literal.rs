@@ -7,7 +7,7 @@
 const WORD: usize = 8;
 
 /// A text of at least one byte.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Literal {
     bytes: Box<[u8]>,
     /// The first eight of them, zeros after fewer, and where those are.
@@ -68,11 +68,14 @@ pub(super) fn word(text: &[u8]) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
+/// Every byte of a word the same.
+const EACH: u64 = u64::MAX / 255;
+
 /// Where a byte stands last.
 #[inline]
-fn last(mut text: &[u8], byte: u8) -> Option<usize> {
-    const LOW: u64 = u64::MAX / 255 * 0x7F;
-    let sought = u64::from(byte) * (u64::MAX / 255);
+pub(super) fn last(mut text: &[u8], byte: u8) -> Option<usize> {
+    const LOW: u64 = EACH * 0x7F;
+    let sought = u64::from(byte) * EACH;
     while let Some((rest, chunk)) = text.split_last_chunk::<WORD>() {
         let differ = u64::from_le_bytes(*chunk) ^ sought;
         // The highest bit of each byte that does not differ.
@@ -83,6 +86,26 @@ fn last(mut text: &[u8], byte: u8) -> Option<usize> {
         text = rest;
     }
     text.iter().rposition(|other| *other == byte)
+}
+
+/// Where a byte stands first; the text's length if nowhere.
+#[inline]
+pub(super) fn find(text: &[u8], byte: u8) -> usize {
+    let sought = u64::from(byte) * EACH;
+    let mut at = 0;
+    while let Some(chunk) = text[at..].first_chunk::<WORD>() {
+        let differ = u64::from_le_bytes(*chunk) ^ sought;
+        // The lowest of its bits is the highest one of the first byte that does not differ.
+        let same = differ.wrapping_sub(EACH) & !differ & (EACH << 7);
+        if same != 0 {
+            return at + same.trailing_zeros() as usize / 8;
+        }
+        at += WORD;
+    }
+    while at < text.len() && text[at] != byte {
+        at += 1;
+    }
+    at
 }
 
 #[cfg(test)]
@@ -109,6 +132,10 @@ mod tests {
             for at in 0..text.len() + 2 {
                 prop_assert_eq!(sought.stands(&text, at), there(&at), "{}", at);
             }
+            let byte = literal.as_bytes()[0];
+            let first = text.iter().position(|other| *other == byte);
+            prop_assert_eq!(Some(find(&text, byte)), first);
+            prop_assert_eq!(find(&text, b'~'), text.len());
             let [low, high] = ends.map(|end| end.index(text.len() + 1));
             prop_assert_eq!(sought.last(&text, low, high), (low..=high).rev().find(there));
         }

@@ -15,7 +15,7 @@
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Capture, Class, Hir, HirKind, Look, Repetition};
 
-use super::literal::Literal;
+use super::literal::{Literal, find, last};
 
 /// Groups that one expression may capture.
 pub(super) const GROUPS: usize = 8;
@@ -61,6 +61,16 @@ pub(super) enum Step {
         run: Run,
         next: Place,
     },
+    /// As many of these bytes as leave room for the literal, another run of all that
+    /// there are of its bytes, and the literal behind that. Neither the byte before that
+    /// run nor the one behind is of it: each place of the second literal leaves no more
+    /// than one for the first.
+    Before {
+        run: Run,
+        literals: Box<[Literal; 2]>,
+        within: Run,
+        next: Place,
+    },
     /// What either of them passes over; the first is tried first.
     Choice {
         preferred: Place,
@@ -96,6 +106,8 @@ pub(super) enum Length {
 pub(super) enum Set {
     All,
     AllBut(u8),
+    /// From a lowest one, so many more.
+    Range(u8, u8),
     Of(Bytes),
 }
 
@@ -145,9 +157,50 @@ impl From<Bytes> for Set {
         match bytes.count() {
             256 => Self::All,
             255 => (0..=u8::MAX).find(|byte| !bytes.has(*byte)).map_or(Self::All, Self::AllBut),
-            _ => Self::Of(bytes),
+            _ => {
+                let mut has = (0..=u8::MAX).filter(|byte| bytes.has(*byte));
+                let (low, high) = (has.next().unwrap_or(0), has.next_back().unwrap_or(0));
+                let mut range = Bytes::default();
+                range.add(low, high);
+                if range == bytes { Self::Range(low, high - low) } else { Self::Of(bytes) }
+            }
         }
     }
+}
+
+impl Set {
+    /// How many bytes of it a text begins with.
+    #[inline]
+    pub(super) fn run(&self, text: &[u8]) -> usize {
+        match self {
+            Self::All => text.len(),
+            Self::AllBut(other) => find(text, *other),
+            Self::Range(low, more) => while_in(text, |byte| byte.wrapping_sub(*low) <= *more),
+            Self::Of(bytes) => while_in(text, |byte| bytes.has(byte)),
+        }
+    }
+
+    /// Where the last run of its bytes begins that the text ends with.
+    #[inline]
+    pub(super) fn begin(&self, text: &[u8]) -> usize {
+        if let Self::AllBut(other) = self {
+            return last(text, *other).map_or(0, |at| at + 1);
+        }
+        text.iter().rposition(|byte| !self.has(*byte)).map_or(0, |at| at + 1)
+    }
+
+    fn has(&self, byte: u8) -> bool {
+        self.run(&[byte]) == 1
+    }
+}
+
+#[inline]
+fn while_in(text: &[u8], is_in: impl Fn(u8) -> bool) -> usize {
+    let mut length = 0;
+    while length < text.len() && is_in(text[length]) {
+        length += 1;
+    }
+    length
 }
 
 impl Begin {
@@ -334,7 +387,24 @@ impl Steps {
             begins = begins.united(after);
         }
         let run = Run { set: set.into(), least, length, group };
-        self.add(Step::Run { run, next }, begins)
+        let step = self.before(run, next).unwrap_or(Step::Run { run, next });
+        self.add(step, begins)
+    }
+
+    /// The step over a run together with what comes next, where that is looked for first.
+    fn before(&self, run: Run, next: Place) -> Option<Step> {
+        let step = |place: Place| &self.steps[usize::from(place)];
+        let (Length::Most, Set::All) = (run.length, run.set) else { return None };
+        let Step::Literal { literal: first, next } = step(next) else { return None };
+        let Step::Run { run: within, next } = step(*next) else { return None };
+        let Step::Literal { literal: second, next } = step(*next) else { return None };
+        let ends_run = !within.set.has(*first.bytes().last()?);
+        (within.length == Length::All && within.least == 1 && ends_run).then(|| Step::Before {
+            run,
+            literals: Box::new([first.clone(), second.clone()]),
+            within: *within,
+            next: *next,
+        })
     }
 }
 
