@@ -28,6 +28,7 @@ use super::expression::Span;
 use crate::core::addr::{Prefix, ipv4};
 use crate::core::entry::Daemon;
 
+mod bytes;
 mod fit;
 mod forms;
 mod literal;
@@ -49,6 +50,8 @@ pub(super) struct Claims {
     pub reports_failure: bool,
     /// Whether the client wrote more than plain names.
     pub elaborate: bool,
+    /// The address in the daemon's own words, and where in the line it stands.
+    pub host: Option<(Span, IpAddr)>,
 }
 
 /// A form of message: how it begins, how it goes on, and what is whose in it.
@@ -191,7 +194,7 @@ impl FailureHeads {
 impl Claims {
     fn all(start: usize, end: usize) -> Self {
         let spans = (start < end).then_some(start..end).into_iter().collect();
-        Self { spans, reports_failure: false, elaborate: true }
+        Self { spans, elaborate: true, ..Self::default() }
     }
 
     /// The part of `span` that the client controls.
@@ -227,12 +230,20 @@ impl Form {
             let is_host = kind == b'h';
             host = if is_host { Some(span.clone()) } else { host };
             claims.elaborate |= kind == b'c' && !found.bytes().all(is_plain);
-            let is_daemons = is_host && is_address(found);
-            if !span.is_empty() && !is_daemons {
-                claims.spans.push(span.start + offset..span.end + offset);
+            let in_line = span.start + offset..span.end + offset;
+            match Some(found).filter(|_| is_host).and_then(address) {
+                // Text in brackets is an address, but not its text alone.
+                Some(address) if !found.starts_with('[') => {
+                    claims.host = Some((in_line, address));
+                }
+                Some(_) => {}
+                None if span.is_empty() => {}
+                None => claims.spans.push(in_line),
             }
         }
-        claims.spans.sort_unstable_by_key(|span| span.start);
+        if !claims.spans.is_sorted_by_key(|span| span.start) {
+            claims.spans.sort_unstable_by_key(|span| span.start);
+        }
         if self.reading == Reading::Either && first_host() != host {
             let all = Claims::all(offset, offset + message.len());
             return Claims { reports_failure: self.reports_failure, ..all };
@@ -285,24 +296,33 @@ fn program(before: &str) -> Option<&str> {
     let trimmed = before.strip_suffix(' ').filter(is_trimmed).unwrap_or_else(|| before.trim());
     let tag = trimmed.strip_suffix(':')?;
     let name = match tag.strip_suffix(']') {
-        Some(tag) => &tag[..tag.bytes().rposition(|byte| byte == b'[')?],
+        Some(tag) => &tag[..literal::last(tag.as_bytes(), b'[')?],
         None => tag,
     };
-    let spaces = |text: &str| text.bytes().position(|byte| byte == b' ');
-    match spaces(name) {
-        Some(space) => Some(&name[space + 1..]).filter(|name| spaces(name).is_none()),
-        None => Some(name),
-    }
+    let space = literal::find(name.as_bytes(), b' ');
+    let Some(name) = name.get(space + 1..) else { return Some(name) };
+    (literal::find(name.as_bytes(), b' ') == name.len()).then_some(name)
 }
 
 /// Whether a byte belongs to names that do no harm.
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@')
+    const PLAIN: [bool; 256] = {
+        let mut plain = [false; 256];
+        let mut byte = 0_u8;
+        while byte.is_ascii() {
+            plain[byte as usize] =
+                byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
+            byte += 1;
+        }
+        plain
+    };
+    PLAIN[usize::from(byte)]
 }
 
-fn is_address(text: &str) -> bool {
+/// The address that a text is, perhaps in brackets.
+fn address(text: &str) -> Option<IpAddr> {
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    ipv4(inner).is_some() || inner.parse::<IpAddr>().is_ok()
+    ipv4(inner).map(IpAddr::V4).or_else(|| inner.parse().ok())
 }
 
 /// Whether a message holds the text of exactly one address, however often.

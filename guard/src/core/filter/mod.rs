@@ -26,6 +26,8 @@ mod who;
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::core::addr::Prefix;
 use crate::core::date::{DateFrom, Dates, Zone};
 use crate::core::entry::{Daemon, Entry};
@@ -127,7 +129,7 @@ pub struct Finding {
     /// How the time of the entry is known.
     pub date_from: DateFrom,
     /// Connections of which something else is remembered now: [`Memory::state`] says what.
-    pub correlate: Vec<Arc<str>>,
+    pub correlate: SmallVec<[Arc<str>; 1]>,
 }
 
 /// Expressions as [`Filter::converted`] gives them; `fancy_regex` reads all of them.

@@ -53,19 +53,24 @@ impl Ordered {
         &self.expressions[number]
     }
 
-    /// The first one from `from` on that matches, and what it captures. Tells of each
-    /// one that is given up on the way.
+    /// The first one from `from` on that matches, and what it captures in a text that has
+    /// `offset` bytes before this one. Tells of each one that is given up on the way.
     pub(super) fn search(
         &self,
         from: usize,
         text: &str,
+        offset: usize,
         given_up: impl FnMut(usize),
     ) -> Option<(usize, Captured)> {
-        let read = |number: usize, spans: &Spans| self.expressions[number].captured(spans);
+        let read = |number: usize, spans: &Spans| self.expressions[number].captured(spans, offset);
+        let moved = |mut found: Captured| {
+            found.move_by(offset);
+            found
+        };
         self.first(
             from,
             |automaton, from| automaton.search(text, from, read),
-            |expression| expression.search(text),
+            |expression| expression.search(text).map(|found| found.map(moved)),
             given_up,
         )
     }

@@ -6,6 +6,7 @@
 //! `ignoreregex`, and not by keeping an expression from matching.
 
 use std::cell::OnceCell;
+use std::net::IpAddr;
 
 use super::captured::{Captured, Piece};
 use super::claimed::{Claims, may_report_failure};
@@ -93,7 +94,7 @@ impl Expressions {
         let mut outer = Captured::default();
         if let Some(prefix) = &self.prefix {
             let given_up = |_| finding.step_limit = finding.step_limit.or(Some(0));
-            (_, outer) = prefix.search(0, text, given_up)?;
+            (_, outer) = prefix.search(0, text, 0, given_up)?;
             if let Some(content) = outer.content.take().map(Piece::span) {
                 text.truncate(content.end);
                 if !text.ends_with('\n') {
@@ -105,7 +106,7 @@ impl Expressions {
         let mut from = 0;
         loop {
             let given_up = |n| finding.step_limit = finding.step_limit.or(Some(n + 1));
-            let (number, first) = self.fail.search(from, &text[start..], given_up)?;
+            let (number, first) = self.fail.search(from, &text[start..], start, given_up)?;
             let place =
                 Place { expression: self.fail.expression(number), number: number + 1, start };
             let found = search.first_unclaimed(&place, first, text, &mut outer, finding);
@@ -166,14 +167,21 @@ impl Search<'_> {
         for round in 0..=ROUNDS + 1 {
             let mut found = match first.take() {
                 Some(first) => first,
-                None => tried(place.expression.search(&text[start..]), place.number, finding)??,
+                None => {
+                    let found = place.expression.search(&text[start..]);
+                    let mut found = tried(found, place.number, finding)??;
+                    found.move_by(start);
+                    found
+                }
             };
-            found.move_by(start);
             found.fill_in(outer);
             found.content = None;
             found.searched = start..text.len();
             match self.claimed(&found) {
-                None => return Some(found),
+                None => {
+                    found.source = self.source(&found);
+                    return Some(found);
+                }
                 Some(Claimed::Address(span)) => {
                     let address = found.address.map(|a| text_at(self.subject.line, &a.span()));
                     finding.planted = finding.planted.or(address.and_then(|a| a.parse().ok()));
@@ -194,13 +202,19 @@ impl Search<'_> {
         self.subject.daemon?;
         let claims = self.claims();
         let address = [found.address, found.prefix_length, found.name, found.id];
-        let mut address = address.into_iter().flatten();
-        if let Some(span) = address.find_map(|piece| claims.overlap(&piece.span())) {
+        let overlap = |piece: &Piece| claims.overlap(&piece.span());
+        if let Some(span) = address.iter().flatten().find_map(overlap) {
             return Some(Claimed::Address(span));
         }
         let flags = [found.connection, found.no_failure, found.gained, found.forget];
-        let claimed = flags.into_iter().flatten().any(|piece| claims.contains(&piece.span()));
+        let claimed = flags.iter().flatten().any(|piece| claims.contains(&piece.span()));
         claimed.then_some(Claimed::Flag)
+    }
+
+    /// What the address is, if the client's text was told from it.
+    fn source(&self, found: &Captured) -> Option<IpAddr> {
+        let (span, address) = self.claims.get()?.host.as_ref()?;
+        (found.address?.span() == *span).then_some(*address)
     }
 
     fn blank_all(&mut self, text: &mut String) {
