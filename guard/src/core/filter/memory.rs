@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 use crate::core::failure::Who;
@@ -29,7 +30,9 @@ type Failed = Option<(Who, Option<String>)>;
 #[derive(Clone, Debug)]
 pub struct Memory {
     capacity: usize,
-    connections: HashMap<Arc<str>, Connection>,
+    /// Hashed with seeds of its own: clients choose some of the keys, but not where those
+    /// fall.
+    connections: HashMap<Arc<str>, Connection, RandomState>,
     /// Their keys, oldest first.
     by_age: BTreeMap<(Timestamp, u64), Arc<str>>,
     next_serial: u64,
@@ -87,7 +90,7 @@ impl Memory {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(1),
-            connections: HashMap::new(),
+            connections: HashMap::default(),
             by_age: BTreeMap::new(),
             next_serial: 0,
             text: String::new(),
