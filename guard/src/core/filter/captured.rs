@@ -113,12 +113,22 @@ impl Captured {
         }
     }
 
-    /// Takes what is missing here from `other`, which stays as it is.
-    pub(super) fn fill_in(&mut self, other: &mut Self) {
-        for (piece, other) in self.pieces().into_iter().zip(other.pieces()) {
-            if piece.is_none() {
-                *piece = *other;
-            }
+    /// Takes what is missing here from `other`.
+    pub(super) fn fill_in(&mut self, other: &Self) {
+        let others = [
+            other.address,
+            other.name,
+            other.id,
+            other.prefix_length,
+            other.user,
+            other.connection,
+            other.no_failure,
+            other.gained,
+            other.forget,
+            other.content,
+        ];
+        for (piece, other) in self.pieces().into_iter().zip(others) {
+            *piece = piece.or(other);
         }
     }
 

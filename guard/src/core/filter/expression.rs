@@ -113,14 +113,15 @@ impl Expression {
         Some(Pattern { relaxed: self.relaxed.as_ref()?, wanted: &self.wanted })
     }
 
-    /// What an automaton captured for [`Expression::pattern`] in a text that has `offset`
-    /// bytes before it.
-    pub(super) fn captured(&self, spans: &Spans, offset: usize) -> Captured {
+    /// Notes what an automaton captured for [`Expression::pattern`] in a text that has
+    /// `offset` bytes before it.
+    #[inline]
+    pub(super) fn capture(&self, spans: &Spans, offset: usize, captured: &mut Captured) {
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-        Captured::of(&self.by_place, |place| {
+        *captured = Captured::of(&self.by_place, |place| {
             let (start, end) = spans.ends(place)?;
             Piece::new(start.checked_add(offset)?, end.checked_add(offset)?)
-        })
+        });
     }
 
     /// The converted expression.

@@ -273,9 +273,9 @@ impl Filter {
             daemon: entry.daemon,
             lines: seen.lines,
         };
-        let captured = self.0.search(&subject, &mut text, finding);
+        let mut captured = Captured::default();
         let mut used = None;
-        if let Some(captured) = captured {
+        if self.0.search(&subject, &mut text, &mut captured, finding) {
             used = reading.and_then(|reading| self.0.used(reading, &captured, &text, finding));
             if let (Some(reading), Some(used)) = (reading, &used) {
                 finding.ignored_by = self.0.ignores_lines(reading, used, finding);

@@ -93,6 +93,7 @@ impl Automaton {
 
     /// The first expression, from number `from` on, that matches; and, if that is sure,
     /// what `read` makes of its number and its spans.
+    #[inline]
     pub(super) fn search<T>(
         &self,
         text: &str,
