@@ -337,7 +337,7 @@ async fn the_agent_gets_an_answer_to_every_question() {
     let file = helper.directory.path().join("office");
     std::fs::write(&file, "192.0.2.1\n").expect("written");
     let socket = helper.socket();
-    let (questions, inbox) = mpsc::unbounded_channel();
+    let (questions, mut inbox) = mpsc::unbounded_channel();
     let (commands, mut answers) = mpsc::unbounded_channel();
     let ask = |id, ask| questions.send(Question { id, ask }).expect("asked");
     let arguments = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -380,6 +380,6 @@ async fn the_agent_gets_an_answer_to_every_question() {
     };
     tokio::select! {
         () = script => {}
-        () = asking::work(inbox, &commands, &socket) => {}
+        () = asking::work(&mut inbox, &commands, &socket) => {}
     }
 }

@@ -204,6 +204,24 @@ impl<'namespace> Agent<'namespace> {
         Ok(())
     }
 
+    /// Has it read its configuration anew, as old init scripts do (SIGHUP).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn hang_up(&self) -> Result<()> {
+        signal(&self.running.as_ref().context("the agent does not run")?.child, Signal::HUP)
+    }
+
+    /// Writes other settings of `guard.toml`, which a reload reads.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        self.settings.retain(|(other, _)| other != key);
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self.write_settings()
+    }
+
     /// Runs another verb with this agent's configuration and gives what it printed.
     ///
     /// # Errors

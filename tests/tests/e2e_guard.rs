@@ -40,6 +40,7 @@ fn from_first_failure_to_release(suite: Suite, backend: &str) -> Result<()> {
     failed_logins_ban_their_sender(&guarded).context("failed logins")?;
     failed_proxmox_logins_ban_from_proxmox(&guarded).context("failed Proxmox logins")?;
     the_user_sees_what_is_so(&guarded, backend).context("what the user sees")?;
+    a_reload_takes_all_or_nothing(&guarded).context("a reload")?;
     the_agents_death_opens_no_door(&mut guarded).context("the agent killed")?;
     what_is_logged_while_the_agent_is_down_counts(&guarded).context("the agent stopped")?;
     a_reboot_opens_no_door(&mut guarded).context("a reboot")?;
@@ -85,6 +86,26 @@ fn the_user_sees_what_is_so(guarded: &Installed, backend: &str) -> Result<()> {
     let alice = guarded.host.exec_output(&["su", USER.0, "-c", "guardctl unban --all"])?;
     ensure!(!alice.status.success(), "a user of no importance lifted bans");
     guarded.wait_for_bans(&["proxmox 10.3.0.1", "sshd 10.3.0.1"])
+}
+
+fn a_reload_takes_all_or_nothing(guarded: &Installed) -> Result<()> {
+    let pid = guarded.main_pid()?;
+    let file = guarded.host.inside("/etc/guard/jail.d/99_more.conf")?;
+    fs::write(&file, "[more]\nenabled = true\nfilter = absent\nport = 1\n")?;
+    let refused = guarded.host.exec_output(&["systemctl", "reload", UNIT])?;
+    ensure!(!refused.status.success(), "a broken configuration was taken");
+    ensure!(guarded.host.journal(UNIT)?.contains("nothing was changed"), "the reason is not told");
+    fs::write(&file, "[more]\nenabled = true\nfilter = sshd\nbackend = systemd\nport = 1\n")?;
+    guarded.host.exec(&["systemctl", "reload", UNIT])?;
+    let status = guarded.guardctl(&["status"])?;
+    ensure!(status.contains("more, proxmox, sshd"), "{status}");
+    ensure!(guarded.bans()? == ["proxmox 10.3.0.1", "sshd 10.3.0.1"]);
+    fs::remove_file(&file)?;
+    guarded.guardctl(&["reload"])?;
+    ensure!(guarded.guardctl(&["status"])?.contains("Number of jail:\t2"));
+    ensure!(guarded.main_pid()? == pid, "it is another process");
+    guarded.wait_until_cut_off(ATTACKER, SSH)?;
+    guarded.reaches(NEIGHBOUR, SSH)
 }
 
 fn the_agents_death_opens_no_door(guarded: &mut Installed) -> Result<()> {

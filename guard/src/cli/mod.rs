@@ -7,12 +7,14 @@ mod bans;
 mod check;
 mod detach;
 mod explain;
+mod import;
 mod offline;
 mod orders;
 mod output;
 mod probe;
 mod progress;
 mod regex;
+mod reload;
 mod replay;
 mod status;
 mod watch;
@@ -25,6 +27,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::config::agent::{Backend, Settings};
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Request, Response, Status};
+use crate::daemon::reload::Origin;
 use crate::daemon::run::{self, RunOptions};
 
 /// Bans the addresses that this host's logs accuse, in the network driver.
@@ -40,6 +43,7 @@ use crate::daemon::run::{self, RunOptions};
         guardctl detach                   remove guard from the kernel until `attach`\n  \
         guardctl explain 10.3.0.1         why is it banned, or not?\n  \
         guardctl check                    is the configuration sound?\n  \
+        guardctl reload                   have the agent read it anew\n  \
         guardctl regex auth.log sshd      what does a filter find in a log?\n  \
         guardctl replay auth.log          who would have been banned?\n  \
         guardctl --backend nft            run the agent on nftables\n\n\
@@ -86,6 +90,12 @@ enum Verb {
     Ban(orders::BanArguments),
     /// Lift bans; works without the agent too.
     Unban(orders::UnbanArguments),
+    /// Take over the bans of Fail2Ban's database, and how often who was banned, while the
+    /// agent is stopped.
+    Import(import::Arguments),
+    /// Have the agent read its configuration anew: all of it, or nothing if anything is
+    /// wrong with it.
+    Reload,
     /// Show what each interface can do, and what would be chosen.
     Probe,
     /// Show packets that are dropped, as they are.
@@ -198,19 +208,17 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
     if let Verb::Check(check) = &verb {
         return check::check(arguments.config.as_deref(), arguments.json, check);
     }
-    let mut settings = Settings::load(arguments.config.as_deref())
-        .map_err(|problems| Failure::Configuration(problems.to_string()))?;
-    if let Some(backend) = arguments.backend {
-        settings.backend = match backend {
-            BackendName::Auto => Backend::Auto,
-            BackendName::Xdp => Backend::Xdp,
-            BackendName::Nft => Backend::Nft,
-        };
-    }
+    let backend = arguments.backend.map(|backend| match backend {
+        BackendName::Auto => Backend::Auto,
+        BackendName::Xdp => Backend::Xdp,
+        BackendName::Nft => Backend::Nft,
+    });
+    let origin = Origin { file: arguments.config, backend };
+    let settings = origin.settings().map_err(Failure::Configuration)?;
     let context = Context { settings, json: arguments.json };
     match verb {
         Verb::Run(run) => {
-            let options = RunOptions { journal_directory: run.journal_directory };
+            let options = RunOptions { journal_directory: run.journal_directory, origin };
             run::run(&context.settings, options)
                 .map_err(|error| Failure::NotDone(error.to_string()))
         }
@@ -218,6 +226,8 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Bans { what } => bans::bans(&context, &what),
         Verb::Ban(arguments) => orders::ban(&context, &arguments),
         Verb::Unban(arguments) => orders::unban(&context, &arguments),
+        Verb::Import(arguments) => import::import(&context, &arguments),
+        Verb::Reload => reload::reload(&context),
         Verb::Probe => probe::probe(&context),
         Verb::Watch(arguments) => watch::watch(&context, &arguments),
         Verb::Detach(arguments) => detach::detach(&context, &arguments),

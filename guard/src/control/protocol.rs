@@ -45,6 +45,8 @@ pub enum Request {
         #[serde(default)]
         sources: Option<Vec<Prefix>>,
     },
+    /// Read the configuration anew.
+    Reload,
 }
 
 /// How long a ban made by hand lasts.
@@ -74,6 +76,8 @@ pub enum Response {
     Explained(Vec<Standing>),
     /// To [`Request::Ban`] and [`Request::Unban`]: done, in the store and the kernel.
     Done(Outcome),
+    /// To [`Request::Reload`]: the new configuration is in force.
+    Reloaded(Reloaded),
     /// Nothing was done, or less than asked: what, why, and what to do.
     Error(String),
 }
@@ -85,9 +89,23 @@ impl Response {
             Self::Status(status) => status.jails.iter().any(|jail| !jail.not_enforced.is_empty()),
             Self::Bans { bans, .. } => bans.iter().any(|ban| !ban.enforced),
             Self::Explained(all) => all.iter().any(|one| one.ban.is_some() && !one.enforced),
-            Self::Done(_) | Self::Error(_) => false,
+            Self::Done(_) | Self::Reloaded(_) | Self::Error(_) => false,
         }
     }
+}
+
+/// What another configuration changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reloaded {
+    /// Jails that go on, with their bans and what they counted.
+    pub kept: Vec<JailName>,
+    /// Jails that were not there before.
+    pub started: Vec<JailName>,
+    /// Jails that are no more; their bans have ended.
+    pub stopped: Vec<JailName>,
+    /// What is worth a look in the configuration.
+    pub warnings: Vec<String>,
 }
 
 /// How a source stands in one jail.

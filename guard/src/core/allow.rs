@@ -4,6 +4,7 @@
 //! which only this file can make and without which the ledger takes no ban.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
 use crate::core::addr::Prefix;
 use crate::core::host::HostAddresses;
@@ -97,7 +98,7 @@ impl Gate<'_> {
 
     fn allowed(&self, source: &Prefix) -> Option<Allowed> {
         let meets = |address: &&IpAddr| source.contains(&Prefix::host(**address));
-        if let Some(range) = special_ranges().into_iter().find(|range| range.overlaps(source)) {
+        if let Some(&range) = SPECIAL_RANGES.iter().find(|range| range.overlaps(source)) {
             return Some(Allowed::Special { range });
         }
         if let Some(address) = self.host.own.iter().find(meets) {
@@ -114,7 +115,7 @@ impl Gate<'_> {
 
 /// Ranges that no remote attacker has: "this host", loopback and multicast with the
 /// limited broadcast address (RFC 6890).
-fn special_ranges() -> [Prefix; 6] {
+static SPECIAL_RANGES: LazyLock<[Prefix; 6]> = LazyLock::new(|| {
     let v4 = |a, b, c, d, length| range(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), length);
     let v6 = |address: Ipv6Addr, length| range(IpAddr::V6(address), length);
     [
@@ -125,7 +126,7 @@ fn special_ranges() -> [Prefix; 6] {
         v6(Ipv6Addr::LOCALHOST, 128),
         v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
     ]
-}
+});
 
 fn range(address: IpAddr, length: u8) -> Prefix {
     Prefix::new(address, length).unwrap_or_else(|_| Prefix::host(address))

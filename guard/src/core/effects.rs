@@ -5,6 +5,8 @@
 //! The position of a source is part of what is persisted, in the same transaction as
 //! what the entries before it led to, so no entry counts twice or not at all.
 
+use std::num::NonZero;
+
 use crate::core::addr::Prefix;
 use crate::core::delta::{Ban, Delta};
 use crate::core::entry::Position;
@@ -161,6 +163,8 @@ pub enum Report {
     },
     /// A ban that was stored is in force again after a start.
     Restored(Ban),
+    /// So many more were than were reported one by one.
+    RestoredMore(NonZero<usize>),
     /// Asked to ban what is banned.
     AlreadyBanned {
         /// The jail.

@@ -162,9 +162,7 @@ impl Engine {
         let mut effects = Effects::default();
         engine.restore_lists(stored.lists, now, &mut effects);
         engine.restore_history(stored.history, now, &mut effects);
-        for ban in stored.bans {
-            engine.restore_ban(ban, now, &mut effects);
-        }
+        engine.restore_bans(stored.bans, now, &mut effects);
         for (failure, weight) in stored.failures {
             let windows = &mut engine.cells[failure.jail.index()].windows;
             windows.restore(failure.source, failure.time, weight);

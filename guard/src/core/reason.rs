@@ -41,6 +41,9 @@ impl fmt::Display for Reason {
             Self::Failures { count, within, last } => {
                 match count {
                     1 => f.write_str("1 failure")?,
+                    // Of bans that were taken over no more is known, or not even that.
+                    0 => f.write_str("failures")?,
+                    _ if *within == Span::ZERO => write!(f, "{count} failures")?,
                     _ => write!(f, "{count} failures in {within}")?,
                 }
                 last.map_or(Ok(()), |last| write!(f, ", the last by {last}"))

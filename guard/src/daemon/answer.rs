@@ -211,7 +211,9 @@ pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
         Request::Unban { jail, sources } => {
             Ok(Manual::Unban { jail: jail.as_ref().map(find).transpose()?, sources })
         }
-        Request::Status | Request::Bans | Request::Explain { .. } => Err("not an order".to_owned()),
+        Request::Status | Request::Bans | Request::Explain { .. } | Request::Reload => {
+            Err("not an order".to_owned())
+        }
     }
 }
 

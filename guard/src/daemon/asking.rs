@@ -26,7 +26,7 @@ const MOST_OF_FILE: u64 = 1 << 20;
 
 /// Works for ever.
 pub async fn work(
-    mut questions: UnboundedReceiver<Question>,
+    questions: &mut UnboundedReceiver<Question>,
     commands: &UnboundedSender<Command>,
     socket: &Path,
 ) {

@@ -5,7 +5,11 @@
 //!                            ▲ Command
 //!  socket, signals, netlink ─┘  (run: tokio, one thread)
 //! ```
+//!
+//! [`agent`] is all of it with one configuration; [`run`] keeps the socket and puts another
+//! one in its place when the configuration is read anew ([`reload`]).
 
+pub mod agent;
 pub mod answer;
 pub mod asking;
 pub mod backend;
@@ -13,6 +17,7 @@ pub mod detached;
 pub mod enforcing;
 pub mod log;
 pub mod perform;
+pub mod reload;
 pub mod report;
 pub mod run;
 pub mod sources;

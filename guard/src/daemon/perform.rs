@@ -40,6 +40,8 @@ pub enum Command {
     Resync,
     /// Are engine and enforcer alive?
     Ping(oneshot::Sender<()>),
+    /// Why is the store not up to date, if it is not?
+    Behind(oneshot::Sender<Option<String>>),
 }
 
 /// Failures and bans of one jail since it first started.
@@ -194,6 +196,10 @@ impl Performer {
             Command::Resync if stuck => {}
             Command::Resync => self.send(Job::Replace(self.engine.snapshot())),
             Command::Ping(to) => self.send(Job::Ping(to)),
+            Command::Behind(to) => {
+                // Whoever asked may have left.
+                let _ = to.send(self.store_problem.clone());
+            }
             Command::Ask(request, to) => match request {
                 Request::Status => {
                     let answer = Box::new(answer::status(self));

@@ -50,6 +50,10 @@ fn write_one(names: &[JailName], report: &Report) {
             tracing::info!(target: "fail2ban.actions", notice = true,
                 "[{jail}] Restore Ban {source}");
         }
+        Report::RestoredMore(count) => {
+            tracing::info!(target: "fail2ban.actions", notice = true,
+                "Restore Ban: {count} more bans are in force again, not listed here");
+        }
         Report::AlreadyBanned { jail, source } => {
             let jail = name(jail);
             tracing::info!(target: "fail2ban.actions", notice = true,

@@ -1,44 +1,36 @@
-//! From the configuration to a running agent, and back down in order.
+//! The process: log, socket, signals, and one agent after the other.
 //!
-//! Start: store → engine → kernel → socket → READY → sources. So the stored bans are in
-//! the kernel before anything else happens, and systemd holds whoever waits for guard
-//! until then.
+//! Start: agent → socket → READY, so systemd holds whoever waits for guard until the stored
+//! bans are in the kernel. Whoever asks while one agent takes another's place waits for the
+//! answer of the second.
 
-use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{interval, sleep, timeout};
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::timeout;
 
 use crate::config::agent::{LogTarget, Settings};
-use crate::config::{self, Diagnostic, Loaded, Severity};
-use crate::control::protocol::Response;
+use crate::config::{self, Loaded, Severity};
+use crate::control::protocol::{Request, Response};
 use crate::control::server::{Bounds, Server};
-use crate::core::effects::Effects;
-use crate::core::engine::{Engine, Seed};
-use crate::core::entry::Batch;
-use crate::core::jail::JailName;
-use crate::core::time::Span;
-use crate::daemon::answer::Background;
-use crate::daemon::enforcing;
-use crate::daemon::perform::{Command, Performer};
-use crate::daemon::sources::{self, Counters, Plan};
-use crate::daemon::stored::{self, Recalled};
-use crate::daemon::{asking, backend, log, report};
+use crate::daemon::agent::{Agent, Configuration, Lasting};
+use crate::daemon::log;
+use crate::daemon::perform::Command;
+use crate::daemon::reload::{self, Next, Origin};
 use crate::enforce::Moment;
 use crate::host;
-use crate::store::Store;
 
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Read the journal files in this directory instead of the system's journal.
     pub journal_directory: Option<PathBuf>,
+    /// Where the configuration is read anew.
+    pub origin: Origin,
 }
 
 /// Why the agent does not run.
@@ -49,16 +41,11 @@ pub enum RunError {
     Host(String),
 }
 
-/// How long the threads may take to end.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
-/// Changes of the network come in flocks: pause after each look.
-const SETTLE: Duration = Duration::from_millis(20);
-/// The longest time without a look at the network.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// Batches that may wait for the engine.
-const WAITING_BATCHES: usize = 8;
-/// Jobs that may wait for the enforcer; then the engine waits too.
-const WAITING_JOBS: usize = 4_096;
+/// How long the engine may take to say how it is.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A request from the socket, and who waits for the answer.
+type Asked = (Request, oneshot::Sender<Response>);
 
 /// Runs the agent until it is told to stop.
 ///
@@ -78,144 +65,227 @@ pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
     for problem in &loaded.diagnostics.0 {
         let line = problem.line();
         match problem.severity {
-            Severity::Error => tracing::error!(target: "fail2ban.configreader", "{line}"),
+            // Told below, with what the sources add.
+            Severity::Error => {}
             Severity::Warning => tracing::warn!(target: "fail2ban.configreader", "{line}"),
             // For those who look, with `guardctl check`.
             Severity::Note => {}
         }
     }
+    let Loaded { jails, diagnostics, .. } = loaded;
+    let configuration = Configuration::new(settings.clone(), jails, &diagnostics);
+    for problem in &configuration.problems {
+        tracing::error!(target: "fail2ban.configreader", "{problem}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|cause| RunError::Host(format!("starting the event loop: {cause}")))?;
-    let ended = runtime.block_on(agent(settings, loaded, options));
+    let ended = runtime.block_on(process(configuration, options));
     // Threads that did not end in time end with the process.
     runtime.shutdown_background();
     ended
 }
 
-async fn agent(settings: &Settings, loaded: Loaded, options: RunOptions) -> Result<(), RunError> {
-    let (jails, left_out) = sources::startable(loaded.jails);
-    for problem in &left_out {
-        tracing::error!(target: "fail2ban.configreader", "{problem}");
-    }
-    // Listen for changes before looking, so that none is missed in between.
-    let mut watch = host::Watch::open().map_err(broken)?;
-    let seen = host::read().map_err(broken)?;
-    let mut store = Store::open(&settings.store()).map_err(broken)?;
-    let Recalled { stored, totals, positions } =
-        stored::recall(&mut store, &jails).map_err(broken)?;
-
-    let names: Vec<JailName> = jails.iter().map(|jail| jail.name.clone()).collect();
-    let longest = jails.iter().map(|jail| jail.find_time).max().unwrap_or(Span::ZERO);
-    let (mut engine, effects) = Engine::restore(
-        jails,
-        settings.allow.clone(),
-        settings.limits.engine(),
-        seen.addresses.clone(),
-        stored,
-        now().wall,
-    );
-    engine.seed(Seed { secret: random(), process: std::process::id() });
-    let since = now().wall - longest;
-    let plan = Plan::new(&engine, positions, since, options.journal_directory);
-    let Effects { persist, report: reports, ask, .. } = effects;
-    store.persist(&persist, &names).map_err(broken)?;
-    // Those of jails that are not started.
-    store.expire(now().wall).map_err(broken)?;
-
-    let (mut enforcer, backend_reason) = backend::choose(settings).map_err(broken)?;
-    let (kind, snapshot) = (enforcer.name(), engine.snapshot());
-    tracing::info!(target: "fail2ban.server", "backend {kind}: {backend_reason}");
-    // What is not covered is told when this is done once more, below.
-    let _ = enforcer.follow(&seen);
-    let unenforced = enforcer.replace(&snapshot, now()).err().map(|error| error.to_string());
-    report::write(&names, &reports);
-    for name in &names {
-        tracing::info!(target: "fail2ban.jail", "Jail '{name}' started");
-    }
-
-    let server = Server::bind(&settings.socket, Bounds::default()).map_err(broken)?;
-    backend::leave_other(settings, kind);
-    let (commands, inbox) = mpsc::unbounded_channel();
-    let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
-    let (questions, question_inbox) = mpsc::unbounded_channel();
-    for question in ask {
-        let _ = questions.send(question);
-    }
-    let (jobs, job_inbox) = std::sync::mpsc::sync_channel(WAITING_JOBS);
-    let counters = Counters::default();
-    let mut problems: Vec<String> = loaded.diagnostics.errors().map(Diagnostic::line).collect();
-    problems.extend(backend::without_effect(settings, kind));
-    problems.extend(left_out);
-    let background = Background { backend_reason, problems, sources: counters.clone() };
-    let enforcing = {
-        let (names, commands) = (names.clone(), commands.downgrade());
-        spawn("enforcer", move || {
-            enforcing::work(enforcer, unenforced.as_deref(), &names, &job_inbox, &commands, now);
-        })?
+async fn process(configuration: Configuration, options: RunOptions) -> Result<(), RunError> {
+    let mut signals = Signals::listen().map_err(broken)?;
+    let mut process = Process {
+        current: configuration.clone(),
+        lasting: Lasting { journal_directory: options.journal_directory, ..Lasting::default() },
+        origin: options.origin,
     };
-    let performing = {
-        let (names, waiting) = (names.clone(), VecDeque::new());
-        let performer = Performer {
-            engine,
-            store,
-            names,
-            totals,
-            jobs,
-            questions,
-            background,
-            now,
-            waiting,
-            store_problem: None,
-            retry_at: None,
-        };
-        spawn("engine", move || perform(performer, inbox, batch_inbox))?
-    };
-    let readers = plan.start(&batches, &counters).map_err(broken)?;
-    drop(batches);
-
-    let _ = commands.send(Command::Host(seen));
+    let mut agent = Agent::start(configuration, &process.lasting)?;
+    let server = Server::bind(&process.current.settings.socket, Bounds::default());
+    let server = server.map_err(broken)?;
     notify(&[NotifyState::Ready]);
-    let answer = {
-        let commands = commands.clone();
-        move |request| {
-            let commands = commands.clone();
-            async move {
-                let (to, answer) = oneshot::channel();
-                let _ = commands.send(Command::Ask(request, to));
-                answer.await.unwrap_or_else(|_| Response::Error("the agent is stopping".into()))
+    let (ask, mut asked) = mpsc::unbounded_channel::<Asked>();
+    let answer = move |request| {
+        let ask = ask.clone();
+        async move {
+            let (to, answer) = oneshot::channel();
+            let _ = ask.send((request, to));
+            answer.await.unwrap_or_else(|_| Response::Error("the agent is stopping".into()))
+        }
+    };
+    let live = async {
+        loop {
+            match process.attend(&mut agent, &mut asked, &mut signals).await {
+                None => return Ok(agent),
+                Some((next, to)) => agent = process.replace(agent, next, to).await?,
             }
         }
     };
-    tokio::select! {
-        () = server.serve(answer) => {}
-        () = follow(&mut watch, &commands) => {}
-        () = keep_alive(&commands) => {}
-        () = asking::work(question_inbox, &commands, &settings.helper_socket) => {}
-        result = told_to_stop() => result.map_err(broken)?,
-    }
-
+    let agent = tokio::select! {
+        () = server.serve(answer) => return Ok(()),
+        agent = live => agent?,
+    };
     notify(&[NotifyState::Stopping]);
     tracing::info!(target: "fail2ban.server", "guard stops; the bans stay in the kernel");
     drop(server);
-    readers.stop();
-    drop(commands);
-    // What is not done in time is done again at the next start.
-    let ended = tokio::task::spawn_blocking(move || {
-        readers.join();
-        for thread in [performing, enforcing] {
-            // A panic has aborted the process.
-            let _ = thread.join();
-        }
-    });
-    let _ = timeout(STOP_PATIENCE, ended).await;
+    agent.stop().await;
     Ok(())
 }
 
-/// A number that nobody can guess: the standard library keys its hash tables with one.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+/// What outlasts an agent.
+struct Process {
+    /// The configuration in force.
+    current: Configuration,
+    lasting: Lasting,
+    origin: Origin,
+}
+
+impl Process {
+    /// Looks after a running agent until there is another configuration for it, and
+    /// somebody who waits for that perhaps, or it is told to stop.
+    async fn attend(
+        &self,
+        agent: &mut Agent,
+        asked: &mut mpsc::UnboundedReceiver<Asked>,
+        signals: &mut Signals,
+    ) -> Option<(Next, Option<oneshot::Sender<Response>>)> {
+        let commands = agent.commands();
+        let wishes = async {
+            loop {
+                let to = tokio::select! {
+                    told = signals.next() => match told {
+                        Told::Stop => return None,
+                        Told::Reload => None,
+                    },
+                    asked = asked.recv() => match asked {
+                        Some((Request::Reload, to)) => Some(to),
+                        Some((request, to)) => {
+                            let _ = commands.send(Command::Ask(request, to));
+                            continue;
+                        }
+                        None => return None,
+                    },
+                };
+                let next = self.read_anew(&commands);
+                tokio::pin!(next);
+                // Others need not wait for that.
+                let next = loop {
+                    tokio::select! {
+                        next = &mut next => break next,
+                        told = signals.next() => match told {
+                            Told::Stop => return None,
+                            Told::Reload => {}
+                        },
+                        asked = asked.recv() => match asked {
+                            Some((Request::Reload, to)) => {
+                                let busy = "the configuration is being read already";
+                                let _ = to.send(Response::Error(busy.to_owned()));
+                            }
+                            Some((request, to)) => {
+                                let _ = commands.send(Command::Ask(request, to));
+                            }
+                            None => return None,
+                        },
+                    }
+                };
+                match next {
+                    Ok(next) => return Some((next, to)),
+                    Err(problems) => refuse(&problems, to),
+                }
+            }
+        };
+        tokio::select! {
+            wish = wishes => wish,
+            () = agent.attend() => None,
+        }
+    }
+
+    async fn read_anew(&self, commands: &mpsc::UnboundedSender<Command>) -> Result<Next, String> {
+        let (origin, settings) = (self.origin.clone(), self.current.settings.clone());
+        let next = spawn_blocking(move || reload::read(&origin, &settings)).await;
+        let next = next.map_err(|error: JoinError| error.to_string())??;
+        // What the store does not have the next agent would not know.
+        let (to, behind) = oneshot::channel();
+        let _ = commands.send(Command::Behind(to));
+        match timeout(ANSWER_PATIENCE, behind).await {
+            Ok(Ok(None)) => Ok(next),
+            Ok(Ok(Some(problem))) => Err(problem),
+            Ok(Err(_)) | Err(_) => Err("the engine does not answer".to_owned()),
+        }
+    }
+
+    /// Has an agent with another configuration take the place of one; an agent with the same
+    /// configuration again if that cannot be.
+    async fn replace(
+        &mut self,
+        agent: Agent,
+        next: Next,
+        to: Option<oneshot::Sender<Response>>,
+    ) -> Result<Agent, RunError> {
+        if !agent.stop().await {
+            // The next process reads the same configuration.
+            return Err(RunError::Host("the agent did not end to be reloaded".to_owned()));
+        }
+        let before = self.current.names();
+        self.lasting.before = Some(before.clone());
+        let error = match Agent::start(next.configuration.clone(), &self.lasting) {
+            Ok(agent) => {
+                let change = reload::changed(&before, &next.configuration.names(), next.warnings);
+                for warning in &change.warnings {
+                    tracing::warn!(target: "fail2ban.configreader", "{warning}");
+                }
+                tracing::info!(target: "fail2ban.server", "configuration reloaded");
+                self.current = next.configuration;
+                if let Some(to) = to {
+                    let _ = to.send(Response::Reloaded(change));
+                }
+                return Ok(agent);
+            }
+            Err(error) => error,
+        };
+        let agent = Agent::start(self.current.clone(), &self.lasting)?;
+        refuse(&error.to_string(), to);
+        Ok(agent)
+    }
+}
+
+/// Tells that the configuration in force stays in force.
+fn refuse(problems: &str, to: Option<oneshot::Sender<Response>>) {
+    for problem in problems.lines() {
+        tracing::error!(target: "fail2ban.configreader", "{problem}");
+    }
+    tracing::error!(target: "fail2ban.server",
+        "the configuration was not reloaded: the one before stays in force");
+    if let Some(to) = to {
+        let _ = to.send(Response::Error(format!(
+            "{problems}\nnothing was changed: the configuration before this one stays in force"
+        )));
+    }
+}
+
+/// What the process may be sent.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+}
+
+/// What a signal says.
+enum Told {
+    Stop,
+    Reload,
 }
 
 /// Both clocks, now.
@@ -224,90 +294,13 @@ pub fn now() -> Moment {
     Moment { wall, boot_nanos }
 }
 
-fn perform(
-    performer: Performer,
-    commands: mpsc::UnboundedReceiver<Command>,
-    batches: mpsc::Receiver<Batch>,
-) {
-    match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-        Ok(runtime) => runtime.block_on(performer.work(commands, batches)),
-        Err(cause) => tracing::error!(target: "fail2ban.server", "engine: {cause}"),
-    }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RunError> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map_err(|cause| RunError::Host(format!("starting the {name} thread: {cause}")))
-}
-
-/// Tells the engine what the host's network looks like: at once when it changed, for
-/// bans are not in force on an address or interface that nobody knows of, and now and
-/// then in any case, so that what could not be covered is tried again.
-async fn follow(watch: &mut host::Watch, commands: &mpsc::UnboundedSender<Command>) {
-    loop {
-        match timeout(LOOK_AGAIN, watch.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!(target: "fail2ban.server", "{error}");
-                sleep(Duration::from_secs(1)).await;
-            }
-            // Nothing happened for long: put right what others may have changed.
-            Err(_) => {
-                let _ = commands.send(Command::Resync);
-            }
-        }
-        match host::read() {
-            Ok(host) => {
-                let _ = commands.send(Command::Host(host));
-            }
-            Err(error) => tracing::error!(target: "fail2ban.server", "{error}"),
-        }
-        sleep(SETTLE).await;
-    }
-}
-
-/// Tells systemd's watchdog that engine and enforcer are alive, as long as they are.
-async fn keep_alive(commands: &mpsc::UnboundedSender<Command>) {
-    let Some(period) = watchdog_period() else { return std::future::pending().await };
-    let mut ticks = interval(period / 3);
-    loop {
-        ticks.tick().await;
-        let (to, alive) = oneshot::channel();
-        let _ = commands.send(Command::Ping(to));
-        if alive.await.is_ok() {
-            notify(&[NotifyState::Watchdog]);
-        }
-    }
-}
-
-/// What systemd's `WatchdogSec=` says, if it says anything.
-fn watchdog_period() -> Option<Duration> {
-    let micros = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
-    Some(Duration::from_micros(micros))
-}
-
-async fn told_to_stop() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => tracing::warn!(target: "fail2ban.server",
-                "SIGHUP does not reload yet; restart guard to read its configuration anew"),
-        }
-    }
-}
-
-fn notify(states: &[NotifyState<'_>]) {
+/// Tells systemd.
+pub(super) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(target: "fail2ban.server", "telling systemd: {error}");
     }
 }
 
-fn broken(error: impl std::fmt::Display) -> RunError {
+pub(super) fn broken(error: impl std::fmt::Display) -> RunError {
     RunError::Host(error.to_string())
 }

@@ -26,8 +26,16 @@ pub struct Recalled {
 /// # Errors
 /// When the store cannot be read.
 pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError> {
+    let ids: HashMap<&JailName, JailId> =
+        jails.iter().map(|jail| &jail.name).zip((0..).map(JailId)).collect();
+    let id = |name: &JailName| ids.get(name).copied();
+    let ban = |ban: &store::StoredBan| {
+        let jail = id(&ban.jail)?;
+        let &store::StoredBan { source, since, until, reason, .. } = ban;
+        Some(Ban { jail, source, since, until, reason })
+    };
+    let (stored, bans) = store.load_with(ban)?;
     let store::Stored {
-        bans,
         failures,
         correlations,
         pardons,
@@ -37,21 +45,14 @@ pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError>
         lists,
         positions,
         totals,
-    } = store.load()?;
-    let ids: HashMap<&JailName, JailId> =
-        jails.iter().map(|jail| &jail.name).zip((0..).map(JailId)).collect();
-    let id = |name: &JailName| ids.get(name).copied();
+        ..
+    } = stored;
     let mut by_jail = vec![Total::default(); jails.len()];
     for total in totals {
         if let Some(jail) = id(&total.jail) {
             by_jail[jail.index()] = Total { failures: total.failures, bans: total.bans };
         }
     }
-    let ban = |ban: store::StoredBan| {
-        let jail = id(&ban.jail)?;
-        let store::StoredBan { source, since, until, reason, .. } = ban;
-        Some(Ban { jail, source, since, until, reason })
-    };
     let failure = |failure: store::StoredFailure| {
         let jail = id(&failure.jail)?;
         let store::StoredFailure { source, time, user, weight, .. } = failure;
@@ -59,7 +60,7 @@ pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError>
     };
     Ok(Recalled {
         stored: Stored {
-            bans: bans.into_iter().filter_map(ban).collect(),
+            bans: bans.into_iter().flatten().collect(),
             failures: failures.into_iter().filter_map(failure).collect(),
             correlations: correlations
                 .into_iter()
@@ -73,7 +74,7 @@ pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError>
                 .into_iter()
                 .filter_map(|found| Some((id(&found.jail)?, found.source, found.past)))
                 .collect(),
-            awaited: awaited.into_iter().filter_map(ban).collect(),
+            awaited: awaited.iter().filter_map(ban).collect(),
             names: names
                 .into_iter()
                 .filter_map(|found| Some((id(&found.jail)?, found.name, found.time, found.user)))

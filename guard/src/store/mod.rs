@@ -27,6 +27,8 @@
 //! same lock, so only when there is no agent. Nothing here ever deletes a database.
 
 mod error;
+pub mod fail2ban;
+pub mod import;
 mod load;
 mod lock;
 mod persist;

@@ -114,6 +114,24 @@ impl Store {
         end().map_err(failed)
     }
 
+    /// Ends all bans of a jail that is no more. What is remembered of its sources stays, as
+    /// if the bans had ended in their time. Gives how many bans there were.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn end_bans(&mut self, jail: &JailName) -> Result<usize, StoreError> {
+        self.wait_for_disk(Durability::Now)?;
+        let remove = |table: &str| {
+            let sql =
+                format!("DELETE FROM {table} WHERE jail IN (SELECT id FROM jail WHERE name = ?1)");
+            self.connection
+                .execute(&sql, [jail.as_str()])
+                .map_err(self.failed("ending the bans of a jail"))
+        };
+        remove("awaited")?;
+        remove("ban")
+    }
+
     /// Ends bans in all jails but these, which the agent's engine knows nothing of.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ fn theirs(rig: &Rig, addresses: &[Ipv4Addr]) -> Result<f64> {
 }
 
 /// Distinct addresses all over 11.0.0.0 to 74.255.255.255, the same in each run.
-fn addresses(count: usize) -> Vec<Ipv4Addr> {
+pub(super) fn addresses(count: usize) -> Vec<Ipv4Addr> {
     // An odd multiplier permutes the numbers below a power of two.
     let first = u32::from(Ipv4Addr::new(11, 0, 0, 0));
     (0u32..)

@@ -58,7 +58,8 @@ fn processor_time(rig: &Rig, unit: &str, pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos.sum()))
 }
 
-fn memory(rig: &Rig, pid: u32) -> Result<f64> {
+/// Anonymous memory in MB.
+pub(super) fn memory(rig: &Rig, pid: u32) -> Result<f64> {
     let status = rig.guarded.host.exec(&["cat", &format!("/proc/{pid}/status")])?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib: f64 = line

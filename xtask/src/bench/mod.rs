@@ -18,6 +18,8 @@ mod journal;
 mod latency;
 mod match_lines;
 mod matching;
+mod nft;
+mod restore;
 mod rig;
 
 /// Options of `bench`.
@@ -63,6 +65,12 @@ enum What {
         #[arg(long, default_value_t = 500)]
         peer_count: usize,
     },
+    /// A start with many stored bans, and going over all of them; guard alone.
+    Restore {
+        /// Stored bans.
+        #[arg(long, default_value_t = 1_000_000)]
+        count: usize,
+    },
     /// A log file that is written fast and rotated meanwhile; guard alone, no container.
     Files {
         /// How long to write.
@@ -100,6 +108,8 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// 100,000 bans through nftables, beside `nft -f`; no container.
+    Nft,
     /// Memory and processor time while nothing happens.
     Idle {
         /// How long to look.
@@ -125,6 +135,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             ["run", "--release", "--package", "guard-tests", "--example", "datapath", "--", to];
         return workspace::show("data plane", &mut workspace::cargo(&run));
     }
+    if let What::Nft = options.what {
+        packages::need(&[packages::BUILD, packages::NAMESPACES, packages::KERNEL])?;
+        return told(&nft::measure()?, options.check);
+    }
     packages::need(&[packages::BUILD, packages::NAMESPACES, packages::HOSTS])?;
     let program = workspace::build_guardctl()?;
     if let What::Files { seconds, megabytes, rotations } = options.what {
@@ -139,8 +153,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         What::Bans { count, peer_count } => {
             bans::measure(&mut rig, count, unless(options.alone, peer_count))?
         }
+        What::Restore { count } => restore::measure(&mut rig, count)?,
         // Needs no host, and is done above.
-        What::Match { .. } | What::Journal { .. } => Vec::new(),
+        What::Match { .. } | What::Journal { .. } | What::Nft => Vec::new(),
         What::Idle { seconds } => {
             idle::measure(&mut rig, Duration::from_secs(seconds), !options.alone)?
         }

@@ -1,5 +1,7 @@
 //! Who is banned and for how long; and guard's own bans as something to read.
 
+use std::num::NonZero;
+
 use super::asking::accused;
 use super::{Cell, Engine};
 use crate::core::addr::Prefix;
@@ -11,7 +13,7 @@ use crate::core::escalation::chance;
 use crate::core::history::Past;
 use crate::core::host::HostAddresses;
 use crate::core::jail::JailId;
-use crate::core::ledger::Entered;
+use crate::core::ledger::{Entered, Filling};
 use crate::core::reason::Reason;
 use crate::core::time::{Span, Timestamp};
 
@@ -26,26 +28,37 @@ pub(super) enum Wish {
     NoRoom,
 }
 
+/// Of more stored bans only the number is logged.
+const RESTORED_ONE_BY_ONE: usize = 10_000;
+
 impl Engine {
-    pub(super) fn restore_ban(&mut self, ban: Ban, now: Timestamp, effects: &mut Effects) {
-        let Ban { jail, source, until, reason, .. } = ban;
-        let ended = until.is_some_and(|until| until <= now);
-        let gate = self.gate(jail);
-        let cleared = match reason {
-            Reason::Manual { forced: true } => Some(gate.force(source)),
-            _ => gate.clear(source).ok(),
-        };
-        match cleared {
-            Some(cleared) if !ended => {
-                if let Entered::New(ban) = self.ledger.ban(jail, cleared, ban.terms()) {
-                    effects.report.push(Report::Restored(ban));
-                }
-            }
-            _ => {
+    /// Enters the stored bans that hold and may hold, and lifts the others.
+    pub(super) fn restore_bans(&mut self, bans: Vec<Ban>, now: Timestamp, effects: &mut Effects) {
+        let mut filling = Filling::default();
+        let mut restored = 0;
+        for ban in bans {
+            let Ban { jail, source, until, reason, .. } = ban;
+            let ended = until.is_some_and(|until| until <= now);
+            let gate = self.gate(jail);
+            let cleared = match reason {
+                Reason::Manual { forced: true } => Some(gate.force(source)),
+                _ => gate.clear(source).ok(),
+            };
+            let Some(cleared) = cleared.filter(|_| !ended) else {
                 effects.persist.push(Change::Unban { jail, source });
                 effects.report.push(Report::Unbanned { jail, source });
+                continue;
+            };
+            filling.ban(jail, cleared, ban.terms());
+            if restored < RESTORED_ONE_BY_ONE {
+                effects.report.push(Report::Restored(ban));
             }
+            restored += 1;
         }
+        if let Some(more) = NonZero::new(restored.saturating_sub(RESTORED_ONE_BY_ONE)) {
+            effects.report.push(Report::RestoredMore(more));
+        }
+        self.ledger = filling.done();
     }
 
     pub(super) fn restore_history(

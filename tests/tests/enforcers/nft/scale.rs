@@ -1,14 +1,16 @@
-//! Many bans: in time, and also where the socket's buffers cannot be raised.
+//! Many bans, also where the socket's buffers cannot be raised.
 
+use std::collections::BTreeSet;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use guard::core::delta::{Ban, Delta, Snapshot};
 use guard::enforce::Enforcer;
 use guard::enforce::nft::Nft;
+use guard_tests::deadline::wait_for;
 
 use crate::conformance::{ban, snapshot, unban};
-use crate::nft::{listing, nft_script};
+use crate::nft::listing;
 use crate::world::{Namespace, now};
 
 const MANY: u32 = 100_000;
@@ -23,16 +25,8 @@ fn spread(first: u32, count: u32) -> Vec<Ban> {
         .collect()
 }
 
-fn timed(what: &str, work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    let took = start.elapsed();
-    println!("{what:45} {:10.3} ms", took.as_secs_f64() * 1e3);
-    took
-}
-
 #[test]
-fn a_hundred_thousand_bans_are_in_force_in_time() {
+fn a_hundred_thousand_bans_are_in_force() {
     let bans = spread(0, MANY);
     let deltas: Vec<Delta> = bans.iter().copied().map(Delta::Ban).collect();
     let empty = snapshot(&[("sshd", 22)], &[]);
@@ -40,53 +34,37 @@ fn a_hundred_thousand_bans_are_in_force_in_time() {
     let ours = Namespace::new("many").run(|| {
         let mut enforcer = Nft::open().expect("open");
         enforcer.replace(&empty, now()).expect("replace");
-        let apply = timed("apply of 100,000 bans", || {
-            enforcer.apply(&deltas, now()).expect("apply");
-        });
-        let mut single = Vec::new();
+        enforcer.apply(&deltas, now()).expect("apply");
         for one in spread(MANY, 21) {
-            let banned = Delta::Ban(one);
-            let start = Instant::now();
-            enforcer.apply(&[banned], now()).expect("ban");
-            single.push(start.elapsed());
+            enforcer.apply(&[Delta::Ban(one)], now()).expect("ban");
         }
-        single.sort_unstable();
-        println!("{:45} {:10.3} ms", "one ban more, median of 21", single[10].as_secs_f64() * 1e3);
-        println!("{:45} {:10.3} ms", "one ban more, slowest of 21", single[20].as_secs_f64() * 1e3);
-        let mut held = 0;
-        timed("held of 100,021", || held = enforcer.held(now()).expect("held").len());
-        assert_eq!(held, 100_021);
-        let replace = timed("replace over 100,021 (21 too many)", || {
-            enforcer.replace(&full, now()).expect("replace");
-        });
+        assert_eq!(enforcer.held(now()).expect("held").len(), 100_021);
+        enforcer.replace(&full, now()).expect("replace");
         assert_eq!(enforcer.held(now()).expect("held").len(), bans.len());
-        let sources: Vec<Delta> =
-            bans.iter().map(|ban| Delta::Unban { jail: ban.jail, source: ban.source }).collect();
-        let unban = timed("apply of 100,000 unbans", || {
-            enforcer.apply(&sources, now()).expect("unban");
-        });
+        let unban = |ban: &Ban| Delta::Unban { jail: ban.jail, source: ban.source };
+        let unbans: Vec<Delta> = bans.iter().map(unban).collect();
+        enforcer.apply(&unbans, now()).expect("unban");
         assert_eq!(enforcer.held(now()).expect("held"), []);
-        let cold = timed("replace of nothing by 100,000", || {
-            enforcer.replace(&full, now()).expect("replace");
-        });
+        enforcer.replace(&full, now()).expect("replace");
         assert_eq!(enforcer.held(now()).expect("held").len(), bans.len());
-        for took in [apply, replace, unban, cold] {
-            assert!(took < Duration::from_secs(2), "{took:?}");
-        }
-        assert!(single[10] < Duration::from_millis(10), "{:?}", single[10]);
-        listing()
+        elements()
     });
-    let theirs = Namespace::new("many-nft").run(|| {
-        Nft::open().expect("open").replace(&empty, now()).expect("replace");
-        let list: Vec<_> = bans.iter().map(|ban| ban.source.to_string()).collect();
-        let add = |list: &str| format!("add element inet f2b-table addr-set-sshd {{ {list} }}");
-        let script = add(&list.join(", "));
-        timed("nft -f of the same 100,000", || nft_script(&script));
-        timed("nft -f of one more", || nft_script(&add("192.0.2.1")));
-        nft_script("delete element inet f2b-table addr-set-sshd { 192.0.2.1 }");
-        listing()
-    });
-    assert!(ours == theirs, "both hold the same addresses");
+    let text = |ban: &Ban| ban.source.to_string();
+    assert!(ours == bans.iter().map(text).collect(), "nft lists the same addresses");
+}
+
+/// The addresses that nft lists. While the kernel moves the elements of a set that grew,
+/// nft meets some of them twice and others not at all, so it is asked until it knows all.
+fn elements() -> BTreeSet<String> {
+    let all = || {
+        let listing = listing();
+        let (_, set) = listing.split_once("elements = {").expect("elements");
+        let (elements, _) = set.split_once('}').expect("their end");
+        let elements = elements.split(',').map(|one| one.trim().to_owned());
+        let elements: BTreeSet<String> = elements.collect();
+        Ok((elements.len() == MANY as usize).then_some(elements))
+    };
+    wait_for("a listing of all bans", Duration::from_secs(60), all).expect("it lists all")
 }
 
 #[test]

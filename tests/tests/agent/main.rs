@@ -1,5 +1,8 @@
 //! The agent as a whole, in a namespace, on real journal files and the real kernel.
 
+mod import;
+mod reload;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
@@ -222,6 +225,28 @@ fn an_unusable_place_is_named() -> Result<()> {
         ensure!(said.contains(&place), "{key}: {said}");
     }
     Ok(())
+}
+
+#[test]
+fn a_store_that_is_in_use_for_a_moment_is_waited_for() -> Result<()> {
+    let lan = Lan::new()?;
+    let mut world = World::new(&lan, "null")?;
+    world.agent.start()?;
+    world.agent.stop()?;
+    // As `guardctl expire` and `unban` do when no agent runs.
+    let lock = std::fs::File::open(world.agent.path("state/guard.sqlite3.lock"))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+    let log = world.agent.path("guard.log");
+    let release = std::thread::spawn(move || {
+        wait_until("the agent waits for the store", PATIENCE, || {
+            Ok(std::fs::read_to_string(&log)?.contains("waiting: the store"))
+        })?;
+        drop(lock);
+        anyhow::Ok(())
+    });
+    world.agent.start()?;
+    release.join().map_err(|_| anyhow::anyhow!("the waiting failed"))??;
+    world.agent.stop()
 }
 
 #[test]
