@@ -12,7 +12,7 @@
 //! as it can be, and there is no choice left to come back to. Nor is there between
 //! literals of which none begins another.
 
-use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::literal::{self, Extractor};
 use regex_syntax::hir::{Capture, Hir, HirKind, Look, Repetition};
 
 use super::bytes::{Begin, Bytes, Set, begin_of, one_byte};
@@ -298,8 +298,8 @@ fn literals(parts: &[Hir]) -> Option<Vec<Literal>> {
         return None;
     }
     let texts = Extractor::new().limit_total(LITERALS).extract(&whole);
-    let texts = texts.literals().filter(|texts| texts.iter().all(|text| text.is_exact()))?;
-    let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+    let texts = texts.literals().filter(|texts| texts.iter().all(literal::Literal::is_exact))?;
+    let texts: Vec<&[u8]> = texts.iter().map(literal::Literal::as_bytes).collect();
     for (number, text) in texts.iter().enumerate() {
         let begun = texts.iter().enumerate().any(|(n, t)| n != number && t.starts_with(text));
         // Characters that are not ASCII could begin within another one.
