@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 
 /// What a host needs: systemd, sshd, and what a minimal Debian has for its network.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,nftables,iproute2,netbase";
+/// What makes logins sessions of systemd-logind, as on every usual Debian. Where it is
+/// missing, what a user runs stays in sshd's own unit.
+const SESSION_PACKAGES: &str = "libpam-systemd";
 /// What Fail2Ban needs to read the journal, for side-by-side measurements.
 const PEER_PACKAGES: &str = "fail2ban,python3,python3-systemd";
 
@@ -16,7 +19,7 @@ const PEER_PACKAGES: &str = "fail2ban,python3,python3-systemd";
 pub enum Suite {
     /// Debian 12.
     Bookworm,
-    /// Debian 13, with OpenSSH 10 and a newer nft.
+    /// Debian 13, with OpenSSH 10, a newer nft, and logind.
     Trixie,
     /// Debian 12 with Fail2Ban beside it (not started).
     BookwormWithPeer,
@@ -34,7 +37,7 @@ impl Suite {
     const fn directory(self) -> &'static str {
         match self {
             Self::Bookworm => "bookworm",
-            Self::Trixie => "trixie",
+            Self::Trixie => "trixie-logind",
             Self::BookwormWithPeer => "bookworm-fail2ban",
         }
     }
@@ -61,9 +64,14 @@ impl Suite {
         }
         fs::create_dir_all(&unfinished)?;
         let mut packages = PACKAGES.to_owned();
-        if self == Self::BookwormWithPeer {
+        let more = match self {
+            Self::Bookworm => None,
+            Self::Trixie => Some(SESSION_PACKAGES),
+            Self::BookwormWithPeer => Some(PEER_PACKAGES),
+        };
+        if let Some(more) = more {
             packages.push(',');
-            packages.push_str(PEER_PACKAGES);
+            packages.push_str(more);
         }
         let log_path = tree.with_extension("log");
         let log = fs::File::create(&log_path)?;

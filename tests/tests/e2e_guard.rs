@@ -213,6 +213,38 @@ fn nobody_can_have_a_neighbour_banned(suite: Suite) -> Result<()> {
 }
 
 #[test]
+fn an_administrator_who_is_logged_in_is_not_banned() -> Result<()> {
+    let guarded = Installed::booted(Suite::Trixie, "xdp")?;
+    // A user of no importance: being logged in is of no use.
+    let session = guarded.host.session(ATTACKER, USER.0, USER.1)?;
+    guarded.guess_passwords(ATTACKER, USER.0, 3)?;
+    guarded.wait_for_log("[sshd] Ban 10.3.0.1", 1)?;
+    guarded.wait_until_cut_off(ATTACKER, SSH)?;
+    drop(session);
+
+    guarded.host.exec(&["usermod", "--append", "--groups", "sudo", USER.0])?;
+    let stands = |words: &str, so: bool| {
+        wait_until(&format!("“{words}” is told: {so}"), PATIENCE, || {
+            Ok(guarded.guardctl(&["explain", "10.3.0.2"])?.contains(words) == so)
+        })
+    };
+    let told = "an administrator is logged in from 10.3.0.2";
+    let session = guarded.host.session(NEIGHBOUR, USER.0, USER.1)?;
+    stands(told, true)?;
+    guarded.guess_passwords(NEIGHBOUR, USER.0, 3)?;
+    guarded.wait_for_log(&format!("[sshd] Ignore 10.3.0.2: {told}"), 3)?;
+    guarded.reaches(NEIGHBOUR, SSH)?;
+    let refused = guarded.host.exec_output(&["guardctl", "ban", "sshd", "10.3.0.2/31"])?;
+    ensure!(!refused.status.success(), "{refused:?}");
+    ensure!(String::from_utf8_lossy(&refused.stderr).contains(told), "{refused:?}");
+    drop(session);
+    stands(told, false)?;
+    guarded.guess_passwords(NEIGHBOUR, USER.0, 3)?;
+    guarded.wait_for_log("[sshd] Ban 10.3.0.2", 1)?;
+    guarded.wait_until_cut_off(NEIGHBOUR, SSH)
+}
+
+#[test]
 fn a_wrong_configuration_is_told_and_does_not_hold_up_the_host() -> Result<()> {
     let mut guarded = Installed::new(Suite::Bookworm, "auto")?;
     let settings = guarded.host.root().join("etc/guard/guard.toml");

@@ -21,6 +21,10 @@ use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::timeout;
 
 use crate::control::protocol::{Request, Response};
+use crate::host::accounts::Accounts;
+
+/// The group that may ask.
+const GROUP: &str = "guard";
 
 /// Bounds on what a peer can cost.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +87,7 @@ impl Server {
         // Nobody can connect before the mode is set: there is no accept until then,
         // and peers are checked by their credentials besides.
         let listener = UnixListener::bind(path)?;
-        let group = group_id("guard")?;
+        let group = Accounts::read()?.group(GROUP);
         fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
         if let Some(group) = group {
             chown(path, None, Some(group))?;
@@ -139,7 +143,8 @@ impl Server {
         let own = rustix::process::geteuid().as_raw();
         let member = || {
             self.group.is_some_and(|group| {
-                peer.gid() == group || in_group(peer.uid(), group).unwrap_or(false)
+                let members = || Accounts::read().map(|accounts| accounts.members(GROUP));
+                peer.gid() == group || members().is_ok_and(|all| all.contains(&peer.uid()))
             })
         };
         let heard = peer.uid() == 0 || peer.uid() == own || member();
@@ -218,41 +223,6 @@ where
             return Ok(());
         }
     }
-}
-
-/// The id of a group in `/etc/group`; none if there is no such group. Only the file is
-/// read: the name service switch could ask the network.
-fn group_id(name: &str) -> io::Result<Option<u32>> {
-    let groups = match fs::read_to_string("/etc/group") {
-        Ok(groups) => groups,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    Ok(groups.lines().map(|line| line.split(':').collect::<Vec<_>>()).find_map(
-        |fields| match fields[..] {
-            [group, _, id, ..] if group == name => id.parse().ok(),
-            _ => None,
-        },
-    ))
-}
-
-/// Whether a user is listed as a member of a group in `/etc/group`.
-fn in_group(user: u32, group: u32) -> io::Result<bool> {
-    let users = fs::read_to_string("/etc/passwd")?;
-    let name = users.lines().find_map(|line| {
-        let fields: Vec<_> = line.split(':').collect();
-        match fields[..] {
-            [name, _, id, ..] if id.parse() == Ok(user) => Some(name.to_owned()),
-            _ => None,
-        }
-    });
-    let Some(name) = name else { return Ok(false) };
-    let groups = fs::read_to_string("/etc/group")?;
-    Ok(groups.lines().any(|line| {
-        let fields: Vec<_> = line.split(':').collect();
-        matches!(fields[..], [_, _, id, members]
-            if id.parse() == Ok(group) && members.split(',').any(|member| member == name))
-    }))
 }
 
 #[cfg(test)]

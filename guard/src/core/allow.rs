@@ -107,6 +107,9 @@ impl Gate<'_> {
         if let Some(address) = self.host.gateways.iter().find(meets) {
             return Some(Allowed::Gateway { address: Prefix::host(*address) });
         }
+        if let Some(address) = self.host.sessions.iter().find(meets) {
+            return Some(Allowed::Session { address: Prefix::host(*address) });
+        }
         let mut lists = [self.jail, self.elsewhere, self.global].into_iter();
         let listed = lists.find_map(|list| list.find(source));
         listed.map(|entry| Allowed::Listed { entry })
@@ -148,6 +151,7 @@ mod tests {
         let host = HostAddresses {
             own: vec![prefix("198.51.100.2").address(), prefix("2001:db8::2").address()],
             gateways: vec![prefix("198.51.100.1").address()],
+            sessions: vec![prefix("198.18.0.9").address()],
         };
         let global: AllowList = [prefix("10.0.0.0/8")].into_iter().collect();
         let jail: AllowList = [prefix("203.0.113.7")].into_iter().collect();
@@ -163,6 +167,7 @@ mod tests {
             ("198.51.100.2", "198.51.100.3"),
             ("198.51.100.1", "198.51.100.0"),
             ("2001:db8::2", "2001:db8::3"),
+            ("198.18.0.9", "198.18.0.8"),
             ("10.255.255.255", "11.0.0.0"),
             ("203.0.113.7", "203.0.113.6"),
             ("192.0.2.80", "192.0.2.81"),

@@ -11,13 +11,16 @@ pub struct Host {
     pub interfaces: Vec<Interface>,
 }
 
-/// Addresses of this host and the gateways that it needs.
+/// Addresses that nobody can be banned by whom a log line accuses: own ones, and those that
+/// the host and its administrators need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostAddresses {
     /// Addresses of all interfaces.
     pub own: Vec<IpAddr>,
     /// Next hops of default routes.
     pub gateways: Vec<IpAddr>,
+    /// Where administrators are logged in from.
+    pub sessions: Vec<IpAddr>,
 }
 
 /// One network interface.

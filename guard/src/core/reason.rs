@@ -74,6 +74,11 @@ pub enum Allowed {
         /// Which.
         address: Prefix,
     },
+    /// An administrator is logged in by SSH from there.
+    Session {
+        /// Which address.
+        address: Prefix,
+    },
     /// There are as many bans as `limits.bans` allows.
     NoRoom,
     /// It was let in again (`guardctl unban`) after it failed.
@@ -93,6 +98,9 @@ impl fmt::Display for Allowed {
             Self::Special { range } => write!(f, "{range} is never a remote source"),
             Self::Own { address } => write!(f, "{address} is this host's own address"),
             Self::Gateway { address } => write!(f, "{address} is this host's gateway"),
+            Self::Session { address } => {
+                write!(f, "an administrator is logged in from {address}")
+            }
             Self::NoRoom => f.write_str("there are as many bans as limits.bans allows"),
             Self::Pardoned => f.write_str("it was let in again since"),
             Self::Command => f.write_str("the jail's ignorecommand says so"),

@@ -1,12 +1,14 @@
 //! The host that guard runs on: its network, its boot, its clocks.
 //!
 //! Input: the kernel, by rtnetlink and `/proc`, in the network namespace of the
-//! calling thread. Output: [`Host`], and [`Watch`], which tells when to read it anew.
+//! calling thread; logind's sessions. Output: [`Host`], and [`Watch`], which tells when to read it anew.
 //! Invariant: of what the kernel says only the attributes that are needed are
 //! decoded, so an attribute that a newer kernel changes breaks nothing.
 
+pub mod accounts;
 mod netlink;
 mod parse;
+mod sessions;
 mod watch;
 
 #[cfg(test)]
@@ -40,7 +42,7 @@ pub enum HostError {
     },
 }
 
-/// The host's network now. Takes three dumps, one after the other: when something
+/// The host's network now, and where administrators are logged in from. Takes three dumps, one after the other: when something
 /// changes in between, [`Watch`] says so, and it is to be read again.
 ///
 /// # Errors
@@ -61,6 +63,7 @@ pub fn read() -> Result<Host, HostError> {
         addresses.sort_unstable();
         addresses.dedup();
     }
+    host.addresses.sessions = sessions::administrators();
     Ok(host)
 }
 

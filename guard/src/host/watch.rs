@@ -1,4 +1,4 @@
-//! Notice of changes to the host's network.
+//! Notice of changes to the host's network, and of sessions that begin and end.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,11 +10,13 @@ use netlink_sys::{AsyncSocket as _, SocketAddr, TokioSocket};
 use super::HostError;
 use super::netlink::{Message, messages};
 use super::parse::is_default_route;
+use super::sessions::SessionWatch;
 
 /// A socket that hears of links, addresses and routes in the network namespace of the
 /// thread that opened it.
 pub struct Watch {
     socket: TokioSocket,
+    sessions: SessionWatch,
 }
 
 impl Watch {
@@ -38,7 +40,7 @@ impl Watch {
             Ok(socket)
         };
         let socket = open().map_err(failed)?;
-        Ok(Self { socket })
+        Ok(Self { socket, sessions: SessionWatch::open() })
     }
 
     /// Waits until something changed that [`read`](super::read) would tell. Changes
@@ -50,7 +52,11 @@ impl Watch {
     /// When the socket fails.
     pub async fn changed(&mut self) -> Result<(), HostError> {
         loop {
-            let received = poll_fn(|context| self.socket.poll_recv_from_full(context)).await;
+            let Self { socket, sessions } = self;
+            let received = tokio::select! {
+                received = poll_fn(|context| socket.poll_recv_from_full(context)) => received,
+                () = sessions.changed() => return Ok(()),
+            };
             match received {
                 Ok((datagram, _)) if messages(&datagram).any(|message| matters(&message)) => {
                     return Ok(());

@@ -93,7 +93,7 @@ fn engine(stored: Stored, now: Timestamp) -> (Engine, Effects) {
 
 fn engine_of(jails: Vec<Jail>, stored: Stored, now: Timestamp) -> (Engine, Effects) {
     let allow: AllowList = [source(9)].into_iter().collect();
-    let host = HostAddresses { own: vec![source(8).address()], gateways: Vec::new() };
+    let host = HostAddresses { own: vec![source(8).address()], ..HostAddresses::default() };
     let (mut engine, effects) = Engine::restore(jails, allow, LIMITS, host, stored, now);
     engine.seed(Seed { secret: 7, process: 2_825 });
     (engine, effects)
@@ -163,7 +163,7 @@ fn an_address_that_becomes_the_hosts_own_is_let_in_again() {
     let ban = Manual::Ban { jail: JailId(1), sources, ban_time: Some(None), force: false };
     engine.handle(at(1), Input::Manual(ban));
     let own = vec![source(1).address()];
-    let host = HostAddresses { own, gateways: Vec::new() };
+    let host = HostAddresses { own, ..HostAddresses::default() };
     let effects = engine.handle(at(2), Input::HostAddresses(host));
     assert_eq!(effects.enforce, [Delta::Unban { jail: JailId(1), source: source(1) }]);
     assert_eq!(bans(&engine), BTreeMap::from([((1, source(2)), None)]));

@@ -86,7 +86,7 @@ fn a_ban_of_a_network_tells_who_failed_last() {
 #[test]
 fn a_network_with_somebody_who_must_not_be_banned_is_taken_apart() {
     for (own, listed) in [("2001:db8::a", "192.0.2.9"), ("192.0.2.8", "2001:db8:0:0:1::/80")] {
-        let host = HostAddresses { own: vec![prefix(own).address()], gateways: Vec::new() };
+        let host = HostAddresses { own: vec![prefix(own).address()], ..HostAddresses::default() };
         let allow: AllowList = [prefix(listed)].into_iter().collect();
         let (mut engine, _) =
             Engine::restore(jails(), allow, LIMITS, host, Stored::default(), at(0));
@@ -105,7 +105,7 @@ fn a_network_that_gets_an_own_address_is_let_in() {
     let mut engine = of_length(64);
     fail(&mut engine, &["2001:db8::1", "2001:db8::2", "2001:db8::3"], 1);
     let own = vec![prefix("2001:db8::a").address()];
-    let host = HostAddresses { own, gateways: Vec::new() };
+    let host = HostAddresses { own, ..HostAddresses::default() };
     engine.handle(at(9), Input::HostAddresses(host));
     assert!(banned(&engine).is_empty());
 }
@@ -180,7 +180,7 @@ fn a_command_is_asked_about_the_address_that_failed_last() {
     assert_eq!(question.ask, Ask::Run(vec!["/bin/known".into(), "2001:db8::3".into()]));
     // Somebody who must not be banned appears beside it meanwhile.
     let own = vec![prefix("2001:db8::a").address()];
-    engine.handle(at(4), Input::HostAddresses(HostAddresses { own, gateways: Vec::new() }));
+    engine.handle(at(4), Input::HostAddresses(HostAddresses { own, ..HostAddresses::default() }));
     let said = Ok(Said::Exited(1));
     engine.handle(at(5), Input::Answer(Answer { id: question.id, said }));
     assert_eq!(banned(&engine), ["0 2001:db8::3"]);

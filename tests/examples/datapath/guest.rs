@@ -77,7 +77,7 @@ pub(crate) fn throughput(runs: usize, seconds: u32) -> Result<Vec<Throughput>> {
     let bpffs = Bpffs::new()?;
     let options = XdpOptions { directory: bpffs.path(), ..XdpOptions::default() };
     let mut xdp = Xdp::open(options)?;
-    let addresses = HostAddresses { own: vec![HOST], gateways: Vec::new() };
+    let addresses = HostAddresses { own: vec![HOST], ..HostAddresses::default() };
     xdp.follow_addresses(&Host { addresses, interfaces: Vec::new() })?;
     ensure!(xdp.coverage().is_empty(), "nothing is attached yet");
     let names = ["nothing", "XDP, passes without looking", "guard"];

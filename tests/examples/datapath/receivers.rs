@@ -94,7 +94,7 @@ impl Receiver {
         let bpffs = Bpffs::new()?;
         let directory = bpffs.path();
         let options = XdpOptions { directory, exact_counters, ..XdpOptions::default() };
-        let addresses = HostAddresses { own: vec![HOST, HOST_V6], gateways: Vec::new() };
+        let addresses = HostAddresses { own: vec![HOST, HOST_V6], ..HostAddresses::default() };
         let host = Host { addresses, interfaces: Vec::new() };
         let snapshot = snapshot(family, set, bans);
         // (The mount, which is not the unit's own work, comes with the first opening.)

@@ -5,13 +5,13 @@
 //! again with its disk as it was. On drop it is killed and its disk thrown away.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal};
 
@@ -48,6 +48,17 @@ pub struct Container {
 struct Running {
     nspawn: Child,
     init: i32,
+}
+
+/// Somebody who is logged in.
+#[derive(Debug)]
+pub struct Session(Child);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 /// How an ssh login ended.
@@ -225,23 +236,8 @@ impl Container {
     /// When ssh says something that is none of [`Login`].
     pub fn login(&self, source: IpAddr, user: &str, password: &str) -> Result<Login> {
         // Whoever is banned between two packets of a login would wait for ever.
-        let mut ssh = self.lan.outside.command("timeout");
-        ssh.args([LOGIN_LIMIT, "sshpass", "-p", password]);
-        ssh.args(["ssh", "-F", "/dev/null", "-b", &source.to_string()]);
-        for option in [
-            "StrictHostKeyChecking=no",
-            "UserKnownHostsFile=/dev/null",
-            "GlobalKnownHostsFile=/dev/null",
-            "PreferredAuthentications=password",
-            "PubkeyAuthentication=no",
-            "NumberOfPasswordPrompts=1",
-            "ConnectTimeout=3",
-            "LogLevel=ERROR",
-        ] {
-            ssh.args(["-o", option]);
-        }
-        let host = if source.is_ipv4() { HOST } else { HOST_V6 };
-        ssh.args(["-l", user, "--", &host.to_string(), "true"]);
+        let mut ssh = self.ssh(&["timeout", LOGIN_LIMIT], source, user, password);
+        ssh.arg("true");
         let output = command::output(&mut ssh)?;
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         if output.status.success() {
@@ -258,6 +254,46 @@ impl Container {
         } else {
             bail!("ssh from {source} as {user} ended with {}: {said}", output.status)
         }
+    }
+
+    /// Logs in by ssh, and stays so until the session is dropped.
+    ///
+    /// # Errors
+    /// When the login fails.
+    pub fn session(&self, source: IpAddr, user: &str, password: &str) -> Result<Session> {
+        let mut ssh = self.ssh(&["setpriv", "--pdeathsig", "KILL"], source, user, password);
+        // It goes on until its input ends.
+        ssh.arg("echo in; cat").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = ssh.spawn().context("start ssh")?;
+        let mut said = String::new();
+        let output = child.stdout.take().context("what it says")?;
+        BufReader::new(output).read_line(&mut said)?;
+        let session = Session(child);
+        ensure!(said == "in\n", "{user} is not let in from {source}: {said:?}");
+        Ok(session)
+    }
+
+    /// `ssh` from one of the addresses outside, by `before`; what to run there is missing.
+    fn ssh(&self, before: &[&str], source: IpAddr, user: &str, password: &str) -> Command {
+        let (first, more) = before.split_first().unwrap_or((&"env", &[]));
+        let mut ssh = self.lan.outside.command(first);
+        ssh.args(more).args(["sshpass", "-p", password]);
+        ssh.args(["ssh", "-F", "/dev/null", "-b", &source.to_string()]);
+        for option in [
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "GlobalKnownHostsFile=/dev/null",
+            "PreferredAuthentications=password",
+            "PubkeyAuthentication=no",
+            "NumberOfPasswordPrompts=1",
+            "ConnectTimeout=3",
+            "LogLevel=ERROR",
+        ] {
+            ssh.args(["-o", option]);
+        }
+        let host = if source.is_ipv4() { HOST } else { HOST_V6 };
+        ssh.args(["-l", user, "--", &host.to_string()]);
+        ssh
     }
 
     /// Has the `pvedaemon` unit log one line.

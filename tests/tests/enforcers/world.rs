@@ -122,6 +122,7 @@ impl World {
             addresses: HostAddresses {
                 own: FAMILIES.map(|(host, _, _)| address(host)).into(),
                 gateways: Vec::new(),
+                ..HostAddresses::default()
             },
             interfaces: vec![
                 interface(1, "lo", "", true),

@@ -85,7 +85,7 @@ impl Cable {
             xdp_program: None,
         };
         let own = World::at(NOW)?.own.into_iter().collect();
-        let addresses = HostAddresses { own, gateways: Vec::new() };
+        let addresses = HostAddresses { own, ..HostAddresses::default() };
         Ok(Host { addresses, interfaces: vec![interface] })
     }
 

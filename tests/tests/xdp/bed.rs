@@ -155,7 +155,7 @@ pub(crate) fn host(at: &Namespace) -> Result<Host> {
         .filter_map(|address| address["local"].as_str())
         .map(|address| Ok(address.parse::<IpAddr>()?))
         .collect::<Result<_>>()?;
-    Ok(Host { addresses: HostAddresses { own, gateways: Vec::new() }, interfaces })
+    Ok(Host { addresses: HostAddresses { own, ..HostAddresses::default() }, interfaces })
 }
 
 /// Asserts that a connection is made.

@@ -43,7 +43,7 @@ fn engine(stored: Stored) -> (Engine, Effects) {
         known_sources: 10,
         history: Span::ZERO,
     };
-    let host = HostAddresses { own: vec![address(8)], gateways: Vec::new() };
+    let host = HostAddresses { own: vec![address(8)], ..HostAddresses::default() };
     Engine::restore(vec![jail], AllowList::default(), limits, host, stored, at(0))
 }
 
