@@ -122,7 +122,7 @@ fn found(filter: &Filter, entries: &[Entry]) -> Vec<(String, Finding)> {
     for entry in entries {
         let finding = filter.find(entry, &mut memory);
         if finding.failure.is_some() || finding.planted.is_some() {
-            all.push((entry.line.clone(), Finding { correlate: Vec::new(), ..finding }));
+            all.push((entry.line.clone(), Finding { correlate: Default::default(), ..finding }));
         }
     }
     all

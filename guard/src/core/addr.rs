@@ -146,32 +146,44 @@ impl FromStr for Prefix {
 
 /// An IPv4 address, if the text is one as the standard library reads it, and sooner.
 pub(in crate::core) fn ipv4(text: &str) -> Option<Ipv4Addr> {
-    let mut rest = text.as_bytes();
+    const LONGEST: usize = "255.255.255.255".len();
+    if text.len() > LONGEST {
+        return None;
+    }
+    // What follows the text is no digit and no dot; places beyond cannot be reached.
+    let mut bytes = [0; LONGEST + 1];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    let mut place = 0;
+    let digit = |place: usize| u32::from(bytes[place % bytes.len()].wrapping_sub(b'0'));
     let mut octets = [0; 4];
-    for (octet, is_last) in octets.iter_mut().zip([false, false, false, true]) {
-        let digit = |byte: u8| Some(u32::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit < 10);
-        let (&first, mut after) = rest.split_first()?;
-        let mut value = digit(first)?;
-        for _ in 0..2 {
-            let Some((Some(digit), more)) =
-                after.split_first().map(|(byte, more)| (digit(*byte), more))
-            else {
+    for (number, octet) in octets.iter_mut().enumerate() {
+        if number > 0 {
+            if bytes[place % bytes.len()] != b'.' {
+                return None;
+            }
+            place += 1;
+        }
+        let mut value = digit(place);
+        if value > 9 {
+            return None;
+        }
+        place += 1;
+        // No leading zero: elsewhere that means octal.
+        let more = if value == 0 { 1 } else { 2 };
+        for _ in 0..more {
+            let next = digit(place);
+            if next > 9 {
                 break;
-            };
-            // No leading zero: elsewhere that means octal.
+            }
             if value == 0 {
                 return None;
             }
-            (value, after) = (value * 10 + digit, more);
+            value = value * 10 + next;
+            place += 1;
         }
         *octet = u8::try_from(value).ok()?;
-        rest = match after {
-            [] if is_last => return Some(octets.into()),
-            [b'.', more @ ..] if !is_last => more,
-            _ => return None,
-        };
     }
-    None
+    (place == text.len()).then(|| octets.into())
 }
 
 impl serde::Serialize for Prefix {

@@ -3,6 +3,7 @@
 //! Input: the begin and the end of each group that means something. Output: [`Captured`],
 //! small enough to be handed on by value. Invariant: a span that is there is not empty.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
@@ -60,9 +61,50 @@ pub(super) struct Captured {
     pub content: Option<Piece>,
     /// The part of the text that was searched; set by the search of the line.
     pub searched: Range<usize>,
+    /// What the address is, if that has been read already.
+    pub source: Option<IpAddr>,
 }
 
+/// A field of [`Captured`], by its place in [`Captured::pieces`].
+pub(super) type Field = usize;
+
 impl Captured {
+    /// What groups captured, each for a field; the first that captured anything counts.
+    #[inline]
+    pub(super) fn of(groups: &[(usize, Field)], group: impl Fn(usize) -> Option<Piece>) -> Self {
+        let mut pieces = [None; 10];
+        for (number, field) in groups {
+            let piece = &mut pieces[*field];
+            *piece = piece.or_else(|| group(*number));
+        }
+        let [
+            address,
+            name,
+            id,
+            prefix_length,
+            user,
+            connection,
+            no_failure,
+            gained,
+            forget,
+            content,
+        ] = pieces;
+        Self {
+            address,
+            name,
+            id,
+            prefix_length,
+            user,
+            connection,
+            no_failure,
+            gained,
+            forget,
+            content,
+            searched: 0..0,
+            source: None,
+        }
+    }
+
     /// The same in a text that has `offset` bytes more before this one.
     pub(super) fn move_by(&mut self, offset: usize) {
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
@@ -71,10 +113,22 @@ impl Captured {
         }
     }
 
-    /// Takes what is missing here from `other`, which stays as it is.
-    pub(super) fn fill_in(&mut self, other: &mut Self) {
-        for (piece, other) in self.pieces().into_iter().zip(other.pieces()) {
-            *piece = piece.or(*other);
+    /// Takes what is missing here from `other`.
+    pub(super) fn fill_in(&mut self, other: &Self) {
+        let others = [
+            other.address,
+            other.name,
+            other.id,
+            other.prefix_length,
+            other.user,
+            other.connection,
+            other.no_failure,
+            other.gained,
+            other.forget,
+            other.content,
+        ];
+        for (piece, other) in self.pieces().into_iter().zip(others) {
+            *piece = piece.or(other);
         }
     }
 

@@ -24,16 +24,22 @@ use regex::Regex;
 use smallvec::SmallVec;
 
 use super::Subject;
-use super::automaton::{Automaton, Outcome, Pattern, Relaxed, relax};
 use super::expression::Span;
 use crate::core::addr::{Prefix, ipv4};
 use crate::core::entry::Daemon;
 
+mod bytes;
+mod fit;
+mod forms;
+mod literal;
 mod pvedaemon;
 mod sshd;
+mod steps;
 
-/// As many fields of a client's as a message has, and then some; more take memory.
-const FIELDS: usize = 8;
+use forms::Forms;
+
+/// As many fields of a client's as nearly all messages have; more take memory.
+const FIELDS: usize = 4;
 
 /// What the client controls in one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +50,8 @@ pub(super) struct Claims {
     pub reports_failure: bool,
     /// Whether the client wrote more than plain names.
     pub elaborate: bool,
+    /// The address in the daemon's own words, and where in the line it stands.
+    pub host: Option<(Span, IpAddr)>,
 }
 
 /// A form of message: how it begins, how it goes on, and what is whose in it.
@@ -122,7 +130,8 @@ pub(super) fn claims(subject: &Subject<'_>) -> Claims {
     else {
         return Claims::all(0, subject.line.len());
     };
-    if !daemon.programs().iter().any(|name| program(before) == Some(name)) {
+    let program = program(before);
+    if !daemon.programs().iter().any(|name| program == Some(name)) {
         return Claims::all(start, subject.line.len());
     }
     let (skipped, message) = match daemon {
@@ -185,7 +194,7 @@ impl FailureHeads {
 impl Claims {
     fn all(start: usize, end: usize) -> Self {
         let spans = (start < end).then_some(start..end).into_iter().collect();
-        Self { spans, reports_failure: false, elaborate: true }
+        Self { spans, elaborate: true, ..Self::default() }
     }
 
     /// The part of `span` that the client controls.
@@ -202,81 +211,16 @@ impl Claims {
     }
 }
 
-/// All forms of a daemon's messages, the first that fits winning.
-struct Forms {
-    forms: Vec<&'static Form>,
-    /// Names of each form's groups.
-    names: Vec<Vec<String>>,
-    automaton: Option<Automaton>,
-}
-
-impl Forms {
-    fn of(daemon: Daemon) -> &'static Self {
-        static SSHD: LazyLock<Forms> = LazyLock::new(|| Forms::new(&sshd::FORMS));
-        static PVEDAEMON: LazyLock<Forms> = LazyLock::new(|| Forms::new(&pvedaemon::FORMS));
-        match daemon {
-            Daemon::Sshd => &SSHD,
-            Daemon::Pvedaemon => &PVEDAEMON,
-        }
-    }
-
-    fn new(own: &'static [Form]) -> Self {
-        let forms: Vec<&'static Form> = own.iter().chain(&PAM).collect();
-        let relaxed: Option<Vec<Relaxed>> = forms.iter().map(|form| relax(&form.whole())).collect();
-        let mut names: Vec<Vec<String>> = Vec::new();
-        for form in &forms {
-            let pieces = form.whole();
-            let pieces = pieces.split("(?P<").skip(1).filter_map(|piece| piece.split_once('>'));
-            names.push(pieces.map(|(name, _)| name.to_owned()).collect());
-        }
-        let automaton = relaxed.and_then(|relaxed| {
-            let patterns = relaxed.iter().zip(&names);
-            let patterns: Vec<Pattern<'_>> =
-                patterns.map(|(relaxed, wanted)| Pattern { relaxed, wanted }).collect();
-            Automaton::new(&patterns, 16 << 20)
-        });
-        Self { forms, names, automaton }
-    }
-
-    /// What the client controls in a message that was `offset` bytes into the line, if
-    /// it has one of the forms.
-    fn read(&self, message: &str, offset: usize) -> Option<Claims> {
-        let Some(automaton) = &self.automaton else { return self.one_by_one(message, offset) };
-        let (outcome, claims) = automaton.search(message, 0, |number, spans| {
-            let names = self.names[number].iter().enumerate();
-            let groups =
-                names.filter_map(|(place, name)| Some((name.as_str(), spans.span(place)?)));
-            self.forms[number].claims(message, offset, groups)
-        });
-        match outcome {
-            Outcome::Nothing => None,
-            _ => claims.or_else(|| self.one_by_one(message, offset)),
-        }
-    }
-
-    fn one_by_one(&self, message: &str, offset: usize) -> Option<Claims> {
-        self.forms.iter().find_map(|form| {
-            let rest = message.strip_prefix(form.head)?;
-            let (last, _) = form.compiled.get_or_init(|| form.compile());
-            let captures = last.captures(rest)?;
-            let names = last.capture_names().flatten();
-            let head = form.head.len();
-            let groups = names.filter_map(|name| {
-                Some((name, captures.name(name).map(|m| m.start() + head..m.end() + head)?))
-            });
-            Some(form.claims(message, offset, groups))
-        })
-    }
-}
-
 impl Form {
     /// What the client controls in a message of this form, by the names and spans of
-    /// its groups, that was `offset` bytes into the line.
+    /// its groups, that was `offset` bytes into the line. `first_host` is where the
+    /// first place that fits has the address; it is asked for if there are two readings.
     fn claims<'n>(
         &self,
         message: &str,
         offset: usize,
         groups: impl Iterator<Item = (&'n str, Span)>,
+        first_host: impl FnOnce() -> Option<Span>,
     ) -> Claims {
         let mut claims = Claims { reports_failure: self.reports_failure, ..Claims::default() };
         let mut host = None;
@@ -286,25 +230,25 @@ impl Form {
             let is_host = kind == b'h';
             host = if is_host { Some(span.clone()) } else { host };
             claims.elaborate |= kind == b'c' && !found.bytes().all(is_plain);
-            let is_daemons = is_host && is_address(found);
-            if !span.is_empty() && !is_daemons {
-                claims.spans.push(span.start + offset..span.end + offset);
+            let in_line = span.start + offset..span.end + offset;
+            match Some(found).filter(|_| is_host).and_then(address) {
+                // Text in brackets is an address, but not its text alone.
+                Some(address) if !found.starts_with('[') => {
+                    claims.host = Some((in_line, address));
+                }
+                Some(_) => {}
+                None if span.is_empty() => {}
+                None => claims.spans.push(in_line),
             }
         }
-        claims.spans.sort_unstable_by_key(|span| span.start);
-        if self.reading == Reading::Either && self.first_host(message) != host {
+        if !claims.spans.is_sorted_by_key(|span| span.start) {
+            claims.spans.sort_unstable_by_key(|span| span.start);
+        }
+        if self.reading == Reading::Either && first_host() != host {
             let all = Claims::all(offset, offset + message.len());
             return Claims { reports_failure: self.reports_failure, ..all };
         }
         claims
-    }
-
-    /// Where the first place that fits has the address.
-    fn first_host(&self, message: &str) -> Option<Span> {
-        let head = self.head.len();
-        let (_, first) = self.compiled.get_or_init(|| self.compile());
-        let captures = first.as_ref()?.captures(message.get(head..)?)?;
-        captures.name("host").map(|host| host.start() + head..host.end() + head)
     }
 
     /// An expression for a whole message, which takes the last place that fits.
@@ -344,25 +288,41 @@ impl Form {
 /// The program that logged, from what the source put before the message:
 /// `HOST PROGRAM[PID]: ` or `HOST PROGRAM: `, the host perhaps missing.
 fn program(before: &str) -> Option<&str> {
-    let tag = before.trim().strip_suffix(':')?;
+    // Most end in one space, and there is nothing else to trim.
+    let is_trimmed = |text: &&str| {
+        let ends = [text.as_bytes().first(), text.as_bytes().last()];
+        ends.into_iter().flatten().all(u8::is_ascii_graphic)
+    };
+    let trimmed = before.strip_suffix(' ').filter(is_trimmed).unwrap_or_else(|| before.trim());
+    let tag = trimmed.strip_suffix(':')?;
     let name = match tag.strip_suffix(']') {
-        Some(tag) => tag.rsplit_once('[')?.0,
+        Some(tag) => &tag[..literal::last(tag.as_bytes(), b'[')?],
         None => tag,
     };
-    match name.split_once(' ') {
-        Some((_, name)) => (!name.contains(' ')).then_some(name),
-        None => Some(name),
-    }
+    let space = literal::find(name.as_bytes(), b' ');
+    let Some(name) = name.get(space + 1..) else { return Some(name) };
+    (literal::find(name.as_bytes(), b' ') == name.len()).then_some(name)
 }
 
 /// Whether a byte belongs to names that do no harm.
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@')
+    const PLAIN: [bool; 256] = {
+        let mut plain = [false; 256];
+        let mut byte = 0_u8;
+        while byte.is_ascii() {
+            plain[byte as usize] =
+                byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
+            byte += 1;
+        }
+        plain
+    };
+    PLAIN[usize::from(byte)]
 }
 
-fn is_address(text: &str) -> bool {
+/// The address that a text is, perhaps in brackets.
+fn address(text: &str) -> Option<IpAddr> {
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    ipv4(inner).is_some() || inner.parse::<IpAddr>().is_ok()
+    ipv4(inner).map(IpAddr::V4).or_else(|| inner.parse().ok())
 }
 
 /// Whether a message holds the text of exactly one address, however often.

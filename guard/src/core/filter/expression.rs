@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::Limits;
 use super::automaton::{Pattern, Relaxed, Spans, relax};
-use super::captured::{Captured, Piece};
+use super::captured::{Captured, Field, Piece};
 use super::convert::{Lines, convert};
 use super::tags;
 
@@ -28,8 +28,9 @@ pub(super) struct Expression {
     relaxed: Option<Relaxed>,
     /// Names of the groups that mean something.
     wanted: Vec<String>,
-    /// `groups` by place in `wanted`.
-    places: Groups,
+    /// What they mean, by number and by place in `wanted`.
+    by_number: Vec<(usize, Field)>,
+    by_place: Vec<(usize, Field)>,
 }
 
 #[derive(Debug)]
@@ -101,8 +102,10 @@ impl Expression {
         let named = |number: &usize| names[*number].map(str::to_owned);
         let wanted: Vec<String> = groups.numbers().iter().filter_map(named).collect();
         let places: Vec<Option<&str>> = wanted.iter().map(|name| Some(name.as_str())).collect();
-        let places = Groups::from_names(&places);
-        Ok(Self { relaxed: relax(&converted.expression), groups, wanted, places, engine })
+        let by_place = Groups::from_names(&places).fields();
+        let by_number = groups.fields();
+        let relaxed = relax(&converted.expression);
+        Ok(Self { relaxed, groups, wanted, by_number, by_place, engine })
     }
 
     /// The expression for an automaton.
@@ -110,9 +113,15 @@ impl Expression {
         Some(Pattern { relaxed: self.relaxed.as_ref()?, wanted: &self.wanted })
     }
 
-    /// What an automaton captured for [`Expression::pattern`].
-    pub(super) fn captured(&self, spans: &Spans) -> Captured {
-        self.places.pick(|place| spans.ends(place).and_then(|(start, end)| Piece::new(start, end)))
+    /// Notes what an automaton captured for [`Expression::pattern`] in a text that has
+    /// `offset` bytes before it.
+    #[inline]
+    pub(super) fn capture(&self, spans: &Spans, offset: usize, captured: &mut Captured) {
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        *captured = Captured::of(&self.by_place, |place| {
+            let (start, end) = spans.ends(place)?;
+            Piece::new(start.checked_add(offset)?, end.checked_add(offset)?)
+        });
     }
 
     /// The converted expression.
@@ -179,12 +188,14 @@ impl Expression {
                     return Ok(None);
                 }
                 let captures = regex.captures(text);
-                Ok(captures.map(|c| self.groups.pick(|i| Piece::of(&c.get(i)?.range()))))
+                Ok(captures
+                    .map(|c| Captured::of(&self.by_number, |i| Piece::of(&c.get(i)?.range()))))
             }
             Engine::Backtracking { text_bytes, .. } if text.len() > *text_bytes => Err(StepLimit),
             Engine::Backtracking { regex, .. } => {
                 let captures = regex.captures(text).map_err(|_| StepLimit)?;
-                Ok(captures.map(|c| self.groups.pick(|i| Piece::of(&c.get(i)?.range()))))
+                Ok(captures
+                    .map(|c| Captured::of(&self.by_number, |i| Piece::of(&c.get(i)?.range()))))
             }
         }
     }
@@ -232,22 +243,22 @@ impl Groups {
         lists.copied().chain(single.into_iter().flatten()).collect()
     }
 
-    fn pick(&self, group: impl Fn(usize) -> Option<Piece>) -> Captured {
-        let text = |number: Option<usize>| number.and_then(&group);
-        let any = |numbers: &[usize]| numbers.iter().find_map(|number| group(*number));
-        Captured {
-            address: any(&self.ip4).or_else(|| any(&self.ip6)),
-            name: any(&self.dns),
-            id: any(&self.id),
-            prefix_length: text(self.prefix_length),
-            user: any(&self.user),
-            connection: text(self.connection),
-            no_failure: text(self.no_failure),
-            gained: text(self.gained),
-            forget: text(self.forget),
-            content: text(self.content),
-            searched: 0..0,
-        }
+    /// All of them, each with the field that it is for, in order of preference.
+    fn fields(&self) -> Vec<(usize, Field)> {
+        let lists: [&[usize]; 10] = [
+            &[self.ip4.as_slice(), &self.ip6].concat(),
+            &self.dns,
+            &self.id,
+            self.prefix_length.as_slice(),
+            &self.user,
+            self.connection.as_slice(),
+            self.no_failure.as_slice(),
+            self.gained.as_slice(),
+            self.forget.as_slice(),
+            self.content.as_slice(),
+        ];
+        let lists = lists.into_iter().enumerate();
+        lists.flat_map(|(field, groups)| groups.iter().map(move |group| (*group, field))).collect()
     }
 }
 

@@ -10,6 +10,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
+use smallvec::SmallVec;
+
 use crate::core::failure::Who;
 use crate::core::time::{Span, Timestamp};
 
@@ -18,7 +21,7 @@ use super::reading::Reading;
 mod encoding;
 
 /// Connections of which something else, or nothing any more, is remembered.
-pub(in crate::core) type Changes = Vec<Arc<str>>;
+pub(in crate::core) type Changes = SmallVec<[Arc<str>; 1]>;
 
 /// Who failed, and as which user.
 type Failed = Option<(Who, Option<String>)>;
@@ -27,7 +30,9 @@ type Failed = Option<(Who, Option<String>)>;
 #[derive(Clone, Debug)]
 pub struct Memory {
     capacity: usize,
-    connections: HashMap<Arc<str>, Connection>,
+    /// Hashed with seeds of its own: clients choose some of the keys, but not where those
+    /// fall.
+    connections: HashMap<Arc<str>, Connection, RandomState>,
     /// Their keys, oldest first.
     by_age: BTreeMap<(Timestamp, u64), Arc<str>>,
     next_serial: u64,
@@ -47,9 +52,9 @@ struct Connection {
     /// Who is at the other end.
     who: Option<Who>,
     /// The user name that was captured last.
-    user: Option<String>,
+    user: Option<Arc<str>>,
     /// The first user name that was tried.
-    first_user: Option<String>,
+    first_user: Option<Arc<str>>,
     /// Whether another user name was tried as well.
     several_users: bool,
     /// A failure waits for the address.
@@ -69,6 +74,14 @@ pub(super) struct Line<'t> {
     pub forget: bool,
 }
 
+impl Line<'_> {
+    /// Who failed, if nothing else is known of the connection.
+    fn alone(&self) -> Failed {
+        let who = self.who.clone().filter(|_| !(self.no_failure || self.gained))?;
+        Some((who, self.user.map(str::to_owned)))
+    }
+}
+
 impl Memory {
     /// How long a connection is remembered, in seconds from its first line.
     pub const SECONDS: i64 = 300;
@@ -77,7 +90,7 @@ impl Memory {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(1),
-            connections: HashMap::new(),
+            connections: HashMap::default(),
             by_age: BTreeMap::new(),
             next_serial: 0,
             text: String::new(),
@@ -114,7 +127,7 @@ impl Memory {
 
     /// Forgets the connections that began too long ago, or, after the clock was set
     /// back, too far ahead.
-    pub(in crate::core) fn expire(&mut self, now: Timestamp, changes: &mut Changes) {
+    pub(in crate::core) fn expire(&mut self, now: Timestamp, changes: &mut impl Extend<Arc<str>>) {
         let lifetime = Span::from_seconds(Self::SECONDS);
         while let Some(((began, _), key)) = self.by_age.first_key_value()
             && now - *began > lifetime
@@ -140,11 +153,9 @@ impl Memory {
         changes: &mut Changes,
     ) -> Failed {
         if line.forget {
-            let known = self.remove(key);
-            let (key, mut connection) =
-                known.map_or((None, Connection::new(now)), |(key, known)| (Some(key), known));
-            changes.extend(key);
-            return connection.take_in(line).0;
+            let Some((key, mut known)) = self.remove(key) else { return line.alone() };
+            changes.push(key);
+            return known.take_in(line).0;
         }
         if let Some(known) = self.connections.get_mut(key) {
             let (failure, changed) = known.take_in(line);
@@ -181,7 +192,7 @@ impl Memory {
         key
     }
 
-    fn forget(&mut self, key: &str, changes: &mut Changes) {
+    fn forget(&mut self, key: &str, changes: &mut impl Extend<Arc<str>>) {
         changes.extend(self.remove(key).map(|(key, _)| key));
     }
 
@@ -218,7 +229,9 @@ impl Connection {
         let mut failure = None;
         if suspicious || !(line.no_failure || line.gained) {
             match &self.who {
-                Some(who) => failure = Some((who.clone(), self.user.clone())),
+                Some(who) => {
+                    failure = Some((who.clone(), self.user.as_deref().map(str::to_owned)));
+                }
                 None => self.pending = true,
             }
         }
@@ -235,13 +248,13 @@ impl Connection {
             changed = true;
         }
         let Some(user) = line.user else { return changed };
-        match &self.first_user {
-            None => self.first_user = Some(user.to_owned()),
-            Some(first) => self.several_users |= first != user,
-        }
         if self.user.as_deref() != Some(user) {
-            self.user = Some(user.to_owned());
+            self.user = Some(user.into());
             changed = true;
+        }
+        match &self.first_user {
+            None => self.first_user.clone_from(&self.user),
+            Some(first) => self.several_users |= **first != *user,
         }
         changed
     }

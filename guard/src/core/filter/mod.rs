@@ -26,6 +26,8 @@ mod who;
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::core::addr::Prefix;
 use crate::core::date::{DateFrom, Dates, Zone};
 use crate::core::entry::{Daemon, Entry};
@@ -127,7 +129,7 @@ pub struct Finding {
     /// How the time of the entry is known.
     pub date_from: DateFrom,
     /// Connections of which something else is remembered now: [`Memory::state`] says what.
-    pub correlate: Vec<Arc<str>>,
+    pub correlate: SmallVec<[Arc<str>; 1]>,
 }
 
 /// Expressions as [`Filter::converted`] gives them; `fancy_regex` reads all of them.
@@ -236,13 +238,15 @@ impl Filter {
         memory: &mut Memory,
         examination: Option<&mut Examination>,
     ) -> Finding {
+        let mut finding = Finding::default();
         if is_plain(entry, &self.0) {
-            return self.search(Seen::plain(entry), entry, memory, None, examination).0;
+            self.search(Seen::plain(entry), entry, memory, None, examination, &mut finding);
+            return finding;
         }
         let mut reading = memory.reading.take().unwrap_or_default();
         let noted = reading.note(entry, &self.0);
         let seen = reading.seen(entry, &noted, &self.0);
-        let (finding, used) = self.search(seen, entry, memory, Some(&reading), examination);
+        let used = self.search(seen, entry, memory, Some(&reading), examination, &mut finding);
         if let Some(used) = used {
             reading.drop_used(&used);
         }
@@ -258,8 +262,9 @@ impl Filter {
         memory: &mut Memory,
         reading: Option<&Reading>,
         examination: Option<&mut Examination>,
-    ) -> (Finding, Option<Used>) {
-        let mut finding = Finding { date_from: seen.date_from, ..Finding::default() };
+        finding: &mut Finding,
+    ) -> Option<Used> {
+        finding.date_from = seen.date_from;
         memory.expire(seen.time, &mut finding.correlate);
         let mut text = std::mem::take(&mut memory.text);
         let subject = Subject {
@@ -268,12 +273,12 @@ impl Filter {
             daemon: entry.daemon,
             lines: seen.lines,
         };
-        let captured = self.0.search(&subject, &mut text, &mut finding);
+        let mut captured = Captured::default();
         let mut used = None;
-        if let Some(captured) = captured {
-            used = reading.and_then(|reading| self.0.used(reading, &captured, &text, &finding));
+        if self.0.search(&subject, &mut text, &mut captured, finding) {
+            used = reading.and_then(|reading| self.0.used(reading, &captured, &text, finding));
             if let (Some(reading), Some(used)) = (reading, &used) {
-                finding.ignored_by = self.0.ignores_lines(reading, used, &mut finding);
+                finding.ignored_by = self.0.ignores_lines(reading, used, finding);
             }
             if finding.ignored_by.is_none() {
                 if let (Some(examination), Some(number)) = (examination, finding.expression) {
@@ -287,7 +292,7 @@ impl Filter {
             }
         }
         memory.text = text;
-        (finding, used)
+        used
     }
 }
 

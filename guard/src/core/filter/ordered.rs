@@ -53,59 +53,75 @@ impl Ordered {
         &self.expressions[number]
     }
 
-    /// The first one from `from` on that matches, and what it captures. Tells of each
-    /// one that is given up on the way.
+    /// The number of the first one from `from` on that matches, having noted what it
+    /// captures in a text that has `offset` bytes before this one. Tells of each one that
+    /// is given up on the way.
     pub(super) fn search(
         &self,
         from: usize,
-        text: &str,
+        (text, offset): (&str, usize),
+        captured: &mut Captured,
         given_up: impl FnMut(usize),
-    ) -> Option<(usize, Captured)> {
-        let read = |number: usize, spans: &Spans| self.expressions[number].captured(spans);
-        self.first(
-            from,
-            |automaton, from| automaton.search(text, from, read),
-            |expression| expression.search(text),
-            given_up,
-        )
+    ) -> Option<usize> {
+        self.first(from, given_up, |ask| match ask {
+            Ask::All(automaton, from) => {
+                let read = |number: usize, spans: &Spans| {
+                    self.expressions[number].capture(spans, offset, captured);
+                };
+                Ok(automaton.search(text, from, read).0)
+            }
+            Ask::One(expression, number) => {
+                let Some(found) = expression.search(text)? else { return Ok(Outcome::Nothing) };
+                *captured = found;
+                captured.move_by(offset);
+                Ok(Outcome::Match(number))
+            }
+        })
     }
 
     /// The number of the first one that matches anywhere.
     pub(super) fn position(&self, text: &str, given_up: impl FnMut(usize)) -> Option<usize> {
-        let sure = |outcome| (outcome, matches!(outcome, Outcome::Match(_)).then_some(()));
-        let found = self.first(
-            0,
-            |automaton, from| sure(automaton.first(text, from)),
-            |expression| expression.is_match(text).map(|found| found.then_some(())),
-            given_up,
-        );
-        found.map(|(number, ())| number)
+        self.first(0, given_up, |ask| match ask {
+            Ask::All(automaton, from) => Ok(automaton.first(text, from)),
+            Ask::One(expression, number) => match expression.is_match(text)? {
+                true => Ok(Outcome::Match(number)),
+                false => Ok(Outcome::Nothing),
+            },
+        })
     }
 
-    fn first<T>(
+    #[inline]
+    fn first(
         &self,
         mut from: usize,
-        by_automaton: impl Fn(&Automaton, usize) -> (Outcome, Option<T>),
-        by_expression: impl Fn(&Expression) -> Result<Option<T>, StepLimit>,
         mut given_up: impl FnMut(usize),
-    ) -> Option<(usize, T)> {
+        mut ask: impl FnMut(Ask<'_>) -> Result<Outcome, StepLimit>,
+    ) -> Option<usize> {
         let mut automaton = self.automaton.as_ref();
         while from < self.expressions.len() {
             if let Some(all) = automaton {
-                match by_automaton(all, from) {
-                    (Outcome::Nothing, _) => return None,
-                    (Outcome::Match(number), found) => return Some((number, found?)),
-                    (Outcome::Perhaps(number), _) => from = number,
-                    (Outcome::Unknown, _) => automaton = None,
+                match ask(Ask::All(all, from)) {
+                    Ok(Outcome::Nothing) => return None,
+                    Ok(Outcome::Match(number)) => return Some(number),
+                    Ok(Outcome::Perhaps(number)) => from = number,
+                    Ok(Outcome::Unknown) | Err(StepLimit) => automaton = None,
                 }
             }
-            match by_expression(&self.expressions[from]) {
-                Ok(Some(found)) => return Some((from, found)),
-                Ok(None) => {}
+            match ask(Ask::One(&self.expressions[from], from)) {
+                Ok(Outcome::Match(number)) => return Some(number),
+                Ok(_) => {}
                 Err(StepLimit) => given_up(from),
             }
             from += 1;
         }
         None
     }
+}
+
+/// Whose answer is wanted.
+enum Ask<'a> {
+    /// Of all, from this number on.
+    All(&'a Automaton, usize),
+    /// Of the one with this number.
+    One(&'a Expression, usize),
 }

@@ -6,6 +6,7 @@
 //! `ignoreregex`, and not by keeping an expression from matching.
 
 use std::cell::OnceCell;
+use std::net::IpAddr;
 
 use super::captured::{Captured, Piece};
 use super::claimed::{Claims, may_report_failure};
@@ -51,19 +52,21 @@ enum Claimed {
 }
 
 impl Expressions {
-    /// Searches the subject. `text` is working space.
+    /// Searches the subject, and notes what was captured. Returns whether anything was
+    /// found. `text` is working space.
     pub(super) fn search(
         &self,
         subject: &Subject<'_>,
         text: &mut String,
+        captured: &mut Captured,
         finding: &mut Finding,
-    ) -> Option<Captured> {
+    ) -> bool {
         fill(text, subject.line);
         let mut search = Search { subject, claims: OnceCell::new(), blanked: false };
-        let found = self.attempt(&mut search, text, finding);
+        let found = self.attempt(&mut search, text, captured, finding);
         // The client may have kept an expression from matching, or brought a helper's to.
         let excused = |found: &Captured| found.no_failure.is_some() || found.gained.is_some();
-        if found.as_ref().is_some_and(|found| !excused(found)) || !may_report_failure(subject) {
+        if (found && !excused(captured)) || !may_report_failure(subject) {
             return found;
         }
         let claims = search.claims();
@@ -72,28 +75,33 @@ impl Expressions {
         }
         fill(text, subject.line);
         search.blank_all(text);
-        match self.attempt(&mut search, text, finding) {
-            Some(second) if found.is_none() || !excused(&second) => Some(second),
-            _ => found,
+        let mut second = Captured::default();
+        if self.attempt(&mut search, text, &mut second, finding) && (!found || !excused(&second)) {
+            *captured = second;
+            return true;
         }
+        found
     }
 
     fn attempt(
         &self,
         search: &mut Search<'_>,
         text: &mut String,
+        captured: &mut Captured,
         finding: &mut Finding,
-    ) -> Option<Captured> {
+    ) -> bool {
         // Few of them are tried before all else, as Fail2Ban does.
         let early = !self.ignore.is_empty() && self.ignore.len() + 2 < self.fail.len();
         if early && self.ignores(search, text, 0, finding) {
-            return None;
+            return false;
         }
         let mut start = 0;
         let mut outer = Captured::default();
         if let Some(prefix) = &self.prefix {
             let given_up = |_| finding.step_limit = finding.step_limit.or(Some(0));
-            (_, outer) = prefix.search(0, text, given_up)?;
+            if prefix.search(0, (text, 0), &mut outer, given_up).is_none() {
+                return false;
+            }
             if let Some(content) = outer.content.take().map(Piece::span) {
                 text.truncate(content.end);
                 if !text.ends_with('\n') {
@@ -105,15 +113,16 @@ impl Expressions {
         let mut from = 0;
         loop {
             let given_up = |n| finding.step_limit = finding.step_limit.or(Some(n + 1));
-            let (number, first) = self.fail.search(from, &text[start..], given_up)?;
+            let place = (&text[start..], start);
+            let Some(number) = self.fail.search(from, place, captured, given_up) else {
+                return false;
+            };
             let place =
                 Place { expression: self.fail.expression(number), number: number + 1, start };
-            let found = search.first_unclaimed(&place, first, text, &mut outer, finding);
-            if let Some(found) = found {
+            if search.is_unclaimed(&place, captured, text, &outer, finding) {
                 finding.expression = Some(number + 1);
                 // Of several lines only those count that were matched.
-                let ignored = self.max_lines <= 1 && self.ignores(search, text, start, finding);
-                return (!ignored).then_some(found);
+                return self.max_lines > 1 || !self.ignores(search, text, start, finding);
             }
             from = number + 1;
         }
@@ -151,29 +160,32 @@ impl Search<'_> {
         self.claims.get_or_init(|| claims_of(self.subject))
     }
 
-    /// The first match of the expression, of which `first` is the very first, that takes
-    /// nothing of the client's for the daemon's.
-    fn first_unclaimed(
+    /// Whether any match of the expression, of which `found` is the first, takes nothing
+    /// of the client's for the daemon's. If so, `found` is that one.
+    fn is_unclaimed(
         &mut self,
         place: &Place<'_>,
-        first: Captured,
+        found: &mut Captured,
         text: &mut String,
-        outer: &mut Captured,
+        outer: &Captured,
         finding: &mut Finding,
-    ) -> Option<Captured> {
+    ) -> bool {
         let start = place.start;
-        let mut first = Some(first);
         for round in 0..=ROUNDS + 1 {
-            let mut found = match first.take() {
-                Some(first) => first,
-                None => tried(place.expression.search(&text[start..]), place.number, finding)??,
-            };
-            found.move_by(start);
+            if round > 0 {
+                let again = place.expression.search(&text[start..]);
+                let Some(Some(again)) = tried(again, place.number, finding) else { return false };
+                *found = again;
+                found.move_by(start);
+            }
             found.fill_in(outer);
             found.content = None;
             found.searched = start..text.len();
-            match self.claimed(&found) {
-                None => return Some(found),
+            match self.claimed(found) {
+                None => {
+                    found.source = self.source(found);
+                    return true;
+                }
                 Some(Claimed::Address(span)) => {
                     let address = found.address.map(|a| text_at(self.subject.line, &a.span()));
                     finding.planted = finding.planted.or(address.and_then(|a| a.parse().ok()));
@@ -186,7 +198,7 @@ impl Search<'_> {
                 Some(Claimed::Flag) => self.blank_all(text),
             }
         }
-        None
+        false
     }
 
     /// What of that which decides about the line is the client's.
@@ -194,13 +206,19 @@ impl Search<'_> {
         self.subject.daemon?;
         let claims = self.claims();
         let address = [found.address, found.prefix_length, found.name, found.id];
-        let mut address = address.into_iter().flatten();
-        if let Some(span) = address.find_map(|piece| claims.overlap(&piece.span())) {
+        let overlap = |piece: &Piece| claims.overlap(&piece.span());
+        if let Some(span) = address.iter().flatten().find_map(overlap) {
             return Some(Claimed::Address(span));
         }
         let flags = [found.connection, found.no_failure, found.gained, found.forget];
-        let claimed = flags.into_iter().flatten().any(|piece| claims.contains(&piece.span()));
+        let claimed = flags.iter().flatten().any(|piece| claims.contains(&piece.span()));
         claimed.then_some(Claimed::Flag)
+    }
+
+    /// What the address is, if the client's text was told from it.
+    fn source(&self, found: &Captured) -> Option<IpAddr> {
+        let (span, address) = self.claims.get()?.host.as_ref()?;
+        (found.address?.span() == *span).then_some(*address)
     }
 
     fn blank_all(&mut self, text: &mut String) {

@@ -41,7 +41,8 @@ fn who(line: &str, captured: &Captured, use_dns: UseDns) -> Option<Who> {
     let other_id = |than: &str| id.filter(|id| *id != than).map(id_or_address);
     if let Some(host) = text(captured.address) {
         // Text that only looks like an address is an id.
-        return other_id(host).or_else(|| match host.parse() {
+        let address = || captured.source.map_or_else(|| host.parse(), |known| Ok(known.into()));
+        return other_id(host).or_else(|| match address() {
             Ok(address) => with_length(line, address, captured).map(Who::Address),
             Err(_) => Some(Who::Id(host.to_owned())),
         });

@@ -173,25 +173,31 @@ impl Cache {
     /// Reads the winner's spans off the path, backwards. Returns whether its checks hold.
     fn walk(&self, program: &Program, text: &str, found: Found, spans: &mut [u32]) -> bool {
         let mut walk = super::walk::Walk { program, text, spans, writes: &self.writes };
-        let step = &self.steps[found.steps];
+        let steps = self.steps.as_slice();
+        let step = &steps[found.steps];
         let mut thread = usize::from(step.parent);
         let mut holds = walk.note(step, found.at);
-        let mut path = &self.path[..found.path];
-        while let Some((&passed, before)) = path.split_last() {
-            path = before;
-            let steps = &self.steps[steps_of(passed) as usize + THREADS_AT..];
+        let path = &self.path[..found.path];
+        let mut left = path.len();
+        while left > 0 {
+            left -= 1;
+            let passed = path[left];
+            let begin = steps_of(passed) as usize + THREADS_AT;
             let at = next_of(passed);
             if at & RUN == 0 {
-                holds = holds && walk.note(&steps[thread], at as usize);
-                thread = usize::from(steps[thread].parent);
+                let step = &steps[begin + thread];
+                thread = usize::from(step.parent);
+                if step.writes > 0 {
+                    holds &= walk.note(step, at as usize);
+                }
                 continue;
             }
-            let Some((&more, before)) = path.split_last() else { break };
-            path = before;
+            let Some(before) = left.checked_sub(1) else { break };
+            left = before;
             let first = (at & !RUN) as usize;
-            let mut last = first + next_of(more) as usize;
+            let mut last = first + next_of(path[left]) as usize;
             loop {
-                let step = &steps[thread];
+                let step = &steps[begin + thread];
                 let stays = usize::from(step.parent) == thread;
                 let begin = if stays { first } else { last };
                 holds = holds && walk.note_all(step, begin, last);

@@ -64,13 +64,15 @@ impl Spans {
 
     /// Its begin and its end.
     pub(super) fn ends(&self, group: usize) -> Option<(u32, u32)> {
-        let (start, end) = (*self.0.get(group * 2)?, *self.0.get(group * 2 + 1)?);
+        let &[start, end] = self.0.as_chunks().0.get(group)?;
         (start != Self::NONE && end != Self::NONE).then_some((start, end))
     }
 
     fn clear(&mut self, groups: usize) {
-        self.0.clear();
-        self.0.resize(groups * 2, Self::NONE);
+        if self.0.len() != groups * 2 {
+            self.0.resize(groups * 2, Self::NONE);
+        }
+        self.0.fill(Self::NONE);
     }
 }
 
@@ -91,6 +93,7 @@ impl Automaton {
 
     /// The first expression, from number `from` on, that matches; and, if that is sure,
     /// what `read` makes of its number and its spans.
+    #[inline]
     pub(super) fn search<T>(
         &self,
         text: &str,

@@ -31,7 +31,10 @@ impl Walk<'_> {
 
     fn note_writes(&mut self, step: &Step, first: usize, last: usize) -> bool {
         let begin = step.first_write as usize;
-        for &write in &self.writes[begin..begin + usize::from(step.writes)] {
+        // Texts are shorter than 2^30 bytes.
+        let place = u32::try_from(last).unwrap_or(Spans::NONE);
+        for number in begin..begin + usize::from(step.writes) {
+            let write = self.writes[number];
             if write >= CHECK {
                 let check = &self.program.checks[usize::from(write - CHECK)];
                 if !check.holds_throughout(self.text, first..=last) {
@@ -41,8 +44,7 @@ impl Walk<'_> {
             }
             let slot = &mut self.spans[usize::from(write)];
             if *slot == Spans::NONE {
-                // Texts are shorter than 2^30 bytes.
-                *slot = u32::try_from(last).unwrap_or(Spans::NONE);
+                *slot = place;
             }
         }
         true

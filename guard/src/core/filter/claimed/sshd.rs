@@ -11,6 +11,10 @@ use super::{Form, either, failure, form};
 /// Cuts off what OpenSSH puts before a message: its level, and the name of the step
 /// that failed before `Connection from`. Also returns how many bytes that was.
 pub(super) fn without_level(message: &str) -> (usize, &str) {
+    // Nearly all messages begin with a word of their own.
+    if message.as_bytes().first().is_some_and(u8::is_ascii_uppercase) {
+        return (0, message);
+    }
     let mut rest = message;
     for level in ["error: ", "fatal: ", "debug1: ", "debug2: ", "debug3: "] {
         if let Some(after) = rest.strip_prefix(level) {

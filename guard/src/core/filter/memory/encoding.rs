@@ -6,6 +6,8 @@
 //! In all of them `\` and `|` have a backslash before them, so no text can break the
 //! format.
 
+use std::sync::Arc;
+
 use super::Connection;
 use crate::core::failure::Who;
 use crate::core::time::Timestamp;
@@ -24,7 +26,8 @@ pub(super) fn encode(connection: &Connection) -> String {
             text.push(letter);
         }
     }
-    for field in [&who, &connection.user, &connection.first_user] {
+    let users = [&connection.user, &connection.first_user].map(Option::as_deref);
+    for field in [who.as_deref()].into_iter().chain(users) {
         text.push('|');
         for c in field.iter().flat_map(|field| field.chars()) {
             if matches!(c, '\\' | '|') {
@@ -50,8 +53,9 @@ pub(super) fn decode(text: &str) -> Option<Connection> {
             (None, None) => Who::Address(who.parse().ok()?),
         });
     }
-    connection.user = Some(user).filter(|user| !user.is_empty());
-    connection.first_user = Some(first_user).filter(|user| !user.is_empty());
+    let [user, first_user] = [user, first_user]
+        .map(|user| Some(user).filter(|user| !user.is_empty()).map(Arc::<str>::from));
+    (connection.user, connection.first_user) = (user, first_user);
     connection.pending = flags.contains('p');
     connection.several_users = flags.contains('s');
     Some(connection)
@@ -95,6 +99,7 @@ mod tests {
             several_users in any::<bool>(),
         ) {
             let (user, first_user) = users.unzip();
+            let [user, first_user] = [user, first_user].map(|user| user.map(Arc::<str>::from));
             let connection = Connection {
                 began: Timestamp::from_micros(began),
                 serial: 0,

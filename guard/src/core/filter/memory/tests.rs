@@ -25,7 +25,7 @@ fn line(host: &str, user: &'static str, flags: &str) -> Line<'static> {
 
 /// Failures of a connection's lines, one second apart.
 fn failures(lines: &[(&str, &'static str, &str)]) -> Vec<bool> {
-    let (mut memory, mut changes) = (Memory::new(8_192), Vec::new());
+    let (mut memory, mut changes) = (Memory::new(8_192), Changes::new());
     (0..)
         .zip(lines)
         .map(|(second, (host, user, flags))| {
@@ -60,20 +60,20 @@ fn several_lines_are_one_attempt() {
 
 #[test]
 fn a_connection_is_forgotten_after_its_time_and_that_is_reported() {
-    let (mut memory, mut changes) = (Memory::new(8_192), Vec::new());
+    let (mut memory, mut changes) = (Memory::new(8_192), Changes::new());
     memory.merge(KEY, at(1_000), &line("192.0.2.1", "a", "n"), &mut changes);
     assert!(memory.state(&changes[0]).is_some());
     changes.clear();
     memory.expire(at(1_300), &mut changes);
     assert_eq!((memory.len(), changes.len()), (1, 0));
     memory.expire(at(1_301), &mut changes);
-    assert_eq!((memory.len(), changes), (0, vec![KEY.into()]));
+    assert_eq!((memory.len(), changes), (0, Changes::from_iter([KEY.into()])));
     assert_eq!(memory.state(KEY), None);
 }
 
 #[test]
 fn a_clock_that_was_set_back_does_not_keep_connections_for_ever() {
-    let (mut memory, mut changes) = (Memory::new(8_192), Vec::new());
+    let (mut memory, mut changes) = (Memory::new(8_192), Changes::new());
     memory.merge(KEY, at(1_000_000), &line("192.0.2.1", "a", "n"), &mut changes);
     memory.expire(at(1_000), &mut changes);
     assert!(memory.is_empty());
@@ -81,7 +81,7 @@ fn a_clock_that_was_set_back_does_not_keep_connections_for_ever() {
 
 #[test]
 fn the_oldest_make_room() {
-    let (mut memory, mut changes) = (Memory::new(8_192), Vec::new());
+    let (mut memory, mut changes) = (Memory::new(8_192), Changes::new());
     for number in 0..=8_192 {
         let key = format!("pve sshd[{number}]:");
         memory.merge(&key, at(5), &line("192.0.2.1", "a", "n"), &mut changes);
@@ -125,7 +125,7 @@ proptest! {
             }
             now += gap;
             let line = line(hosts[*host], users[*user], flags);
-            let (mut changes, mut others) = (Vec::new(), Vec::new());
+            let (mut changes, mut others) = (Changes::new(), Changes::new());
             memory.expire(at(now), &mut changes);
             other.expire(at(now), &mut others);
             let found = memory.merge(keys[*key], at(now), &line, &mut changes);

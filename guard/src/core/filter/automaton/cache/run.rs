@@ -189,10 +189,13 @@ impl Cache {
         let mut stayed = 0;
         let hint = &self.hints[state as usize];
         if hint.calm == Calm::Yes && row[class(b' ')] == entry {
-            let printable = |chunk: &&[u8; 16]| {
-                chunk.iter().fold(true, |all, byte| all & (byte.wrapping_sub(b' ') < 0x60))
-            };
+            let is_printable = |byte: u8| byte.wrapping_sub(b' ') < 0x60;
+            let printable =
+                |chunk: &&[u8; 16]| chunk.iter().fold(true, |all, byte| all & is_printable(*byte));
             stayed = rest.as_chunks().0.iter().take_while(printable).count() * 16;
+            while rest.get(stayed).is_some_and(|byte| is_printable(*byte)) {
+                stayed += 1;
+            }
         }
         let stays = |byte: &&u8| hint.leads(**byte, entry) || row[class(**byte)] == entry;
         stayed += rest[stayed..].iter().take_while(stays).count();
