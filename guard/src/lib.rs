@@ -17,7 +17,7 @@
 //!
 //! # Layers
 //!
-//! `core` → `config` → {`source`, `store`, `enforce`, `control`, `host`, `helper`} (these never
+//! `core` → {`config`, `accounts`} → {`source`, `store`, `enforce`, `control`, `host`, `helper`} (these never
 //! import each other) → {`daemon`, `tool`} → `cli` → the binary. `cargo xtask check` checks it.
 
 #![deny(unsafe_code)]
@@ -25,6 +25,8 @@
 pub mod config;
 pub mod core;
 
+#[cfg(feature = "agent")]
+pub mod accounts;
 #[cfg(feature = "agent")]
 pub mod cli;
 #[cfg(feature = "agent")]

@@ -20,8 +20,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::timeout;
 
+use crate::accounts::Accounts;
 use crate::control::protocol::{Request, Response};
-use crate::host::accounts::Accounts;
 
 /// The group that may ask.
 const GROUP: &str = "guard";

@@ -5,7 +5,6 @@
 //! Invariant: of what the kernel says only the attributes that are needed are
 //! decoded, so an attribute that a newer kernel changes breaks nothing.
 
-pub mod accounts;
 mod netlink;
 mod parse;
 mod sessions;

@@ -16,7 +16,7 @@ use systemd::login;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::accounts::Accounts;
+use crate::accounts::Accounts;
 
 /// Who administers guard, and who administers the host.
 const GROUPS: [&str; 2] = ["guard", "sudo"];

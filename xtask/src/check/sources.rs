@@ -20,7 +20,7 @@ const LONGER: &[(&str, &str)] = &[];
 /// layer; modules of one layer do not know each other.
 const LAYERS: &[&[&str]] = &[
     &["core"],
-    &["config"],
+    &["config", "accounts"],
     &["source", "store", "enforce", "control", "helper", "host", "metrics", "share"],
     &["daemon", "tool"],
     // `guardctl run` starts the daemon; the daemon knows nothing of command lines.
