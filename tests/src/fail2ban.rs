@@ -69,7 +69,8 @@ impl Package {
     /// One of its programs, such as `fail2ban-client`, run in place: with Debian's
     /// Python and this package's modules.
     pub fn program(&self, name: &str) -> Command {
-        let mut command = Command::new("python3");
+        // Not another one that comes first in the path: it has no systemd module.
+        let mut command = Command::new("/usr/bin/python3");
         command.arg(self.0.join("usr/bin").join(name)).env("PYTHONPATH", self.python());
         command
     }

@@ -15,7 +15,7 @@ pub(crate) const NAMESPACES: &[&str] =
     &["iproute2", "nftables", "systemd-journal-remote", "util-linux"];
 
 /// To compare with Fail2Ban, whose package is read in place.
-pub(crate) const PEERS: &[&str] = &["python3"];
+pub(crate) const PEERS: &[&str] = &["python3", "python3-systemd"];
 
 /// To test the data plane.
 pub(crate) const KERNEL: &[&str] = &["bpftool", "ethtool", "iptables"];

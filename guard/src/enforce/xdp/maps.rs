@@ -8,6 +8,7 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use guard_common::layout::{
     ABI, Counter, MAX_CLASSES, Meta, OWN_FIRST, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST,
@@ -16,6 +17,7 @@ use guard_common::names::{
     BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES, SAMPLES_V4,
     TABLE_V4, VERDICTS,
 };
+use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::XdpOptions;
 use super::bans::Bans;
@@ -149,7 +151,11 @@ impl Maps {
             self.nets.shrink(steps)?;
             self.show_nets()?;
             self.filled = true;
-            self.write_table(&mut present, &wanted)?;
+            if present != wanted {
+                // Who still judges by a ban as it was needs the classes that it had.
+                wait_for_programs();
+                self.write_table(&mut present, &wanted)?;
+            }
         }
         result
     }
@@ -353,4 +359,15 @@ fn name_key(name: &JailName) -> [u64; 8] {
 
 fn failed(operation: &str, cause: io::Error) -> EnforceError {
     EnforceError::Kernel { operation: operation.to_owned(), cause }
+}
+
+/// How long no program runs, for kernels that do not tell when those that run have ended.
+const LONGEST_RUN: Duration = Duration::from_millis(10);
+
+/// Returns when every program that runs now has ended.
+fn wait_for_programs() {
+    // On hosts with processors that are kept free of the tick (`nohz_full`) it is refused.
+    if membarrier(MembarrierCommand::Global).is_err() {
+        std::thread::sleep(LONGEST_RUN);
+    }
 }
