@@ -142,35 +142,60 @@ fn judge_header<H: Header, T: Tables>(
     // A loop comes first: the verifier follows it once for each state before it.
     let index = if H::CHAINED { Some(header.port_index(packet)) } else { None };
     let (slot, alone) = tables.ban(&source);
-    let of_slot = |classes| if slot.classes & classes != 0 { slot.until } else { 0 };
     let packet = Of { packet, header, tables, source, index };
     // Nearly always there are no prefixes, and then one ban at most to think of.
     if !tables.has_nets(&source) {
         return match alone {
-            Some(ban) => packet.judge(|classes| (tables.latest(ban, classes), Some(ban))),
+            Some(ban) => packet.judge(Bans::One(ban)),
             None if slot.classes == 0 => Ok(Judgement { verdict: Verdict::PassClean, ban: None }),
-            None => packet.judge(|classes| (of_slot(classes), None)),
+            None => packet.judge(Bans::Slot(slot)),
         };
     }
     let net = tables.net_ban(&source);
     if slot.classes == 0 && alone.is_none() && net.is_none() {
         return Ok(Judgement { verdict: Verdict::PassClean, ban: None });
     }
-    packet.judge(|classes| {
-        // (Numbers, because the verifier takes no parts of an `Option` that are not there.)
-        let first = alone.map_or(0, |ban| tables.latest(ban, classes));
-        let second = net.map_or(0, |ban| tables.latest(ban, classes));
-        let until = first.max(second).max(of_slot(classes));
-        // Who lasts longest drops it.
-        let ban = if first == until {
-            alone
-        } else if second == until {
-            net
-        } else {
-            None
-        };
-        (until, ban)
-    })
+    packet.judge(Bans::All(slot, alone, net))
+}
+
+/// The bans of one source.
+enum Bans<B> {
+    /// A single one of the address.
+    One(B),
+    /// One that counts nothing of its own.
+    Slot(Slot),
+    /// Whatever there is: that, one of the address, one of a prefix around it.
+    All(Slot, Option<B>, Option<B>),
+}
+
+impl<B: Copy> Bans<B> {
+    /// The latest end among the jails that cut these port classes off, 0 if none does, and
+    /// the ban that a drop is put down to. (No closure: one that is not inlined is in the
+    /// object by a name that depends on where it was built.)
+    #[inline(always)]
+    fn latest<T: Tables<Ban = B>>(self, tables: &T, classes: u64) -> (u64, Option<B>) {
+        let of_slot = |slot: Slot| if slot.classes & classes != 0 { slot.until } else { 0 };
+        match self {
+            Self::One(ban) => (tables.latest(ban, classes), Some(ban)),
+            Self::Slot(slot) => (of_slot(slot), None),
+            Self::All(slot, alone, net) => {
+                // (Numbers, because the verifier takes no parts of an `Option` that are
+                // not there.)
+                let first = alone.map_or(0, |ban| tables.latest(ban, classes));
+                let second = net.map_or(0, |ban| tables.latest(ban, classes));
+                let until = first.max(second).max(of_slot(slot));
+                // Who lasts longest drops it.
+                let ban = if first == until {
+                    alone
+                } else if second == until {
+                    net
+                } else {
+                    None
+                };
+                (until, ban)
+            }
+        }
+    }
 }
 
 /// A packet whose source is banned, and what it is judged by.
@@ -183,17 +208,13 @@ struct Of<'a, P, H, T> {
 }
 
 impl<P: Reader, H: Header, T: Tables> Of<'_, P, H, T> {
-    /// Judges it. `latest` tells the latest end among the jails that cut these port
-    /// classes off, 0 if none does, and the ban that a drop is put down to.
+    /// Judges it by these bans.
     #[inline(always)]
-    fn judge(
-        self,
-        latest: impl FnOnce(u64) -> (u64, Option<T::Ban>),
-    ) -> Result<Judgement<T::Ban>, Unwalked> {
+    fn judge(self, bans: Bans<T::Ban>) -> Result<Judgement<T::Ban>, Unwalked> {
         let Self { packet, header, tables, source, index } = self;
         let pass = |verdict| Ok(Judgement { verdict, ban: None });
         let index = index.unwrap_or_else(|| header.port_index(packet))?;
-        let (until, ban) = latest(tables.port_classes(index));
+        let (until, ban) = bans.latest(tables, tables.port_classes(index));
         if until == 0 {
             return pass(Verdict::PassOtherPort);
         }

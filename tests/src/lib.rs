@@ -13,6 +13,7 @@
 //! - [`fail2ban`]: the predecessor, as Debian packages it.
 //! - `conformance`: Fail2Ban's sample corpus, run against guard.
 //! - [`pace`]: how much to try on a machine that is imitated.
+//! - [`flood`]: datagrams without a pause while something changes.
 //! - [`burst`]: probes at 1 kHz for measuring how fast a ban takes effect.
 //!
 //! Whatever is made here is removed when the value that stands for it is dropped, and
@@ -31,6 +32,7 @@ pub mod conformance;
 pub mod container;
 pub mod deadline;
 pub mod fail2ban;
+pub mod flood;
 pub mod installed;
 pub mod journal_files;
 pub mod lan;

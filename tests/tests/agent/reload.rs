@@ -1,9 +1,6 @@
 //! Another configuration for the running agent: all of it, or nothing.
 
-use std::net::UdpSocket;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-
+use guard_tests::flood::{Flooded, flooded};
 use rustix::mount::UnmountFlags;
 
 use super::*;
@@ -162,55 +159,21 @@ fn sighup_reloads_too() -> Result<()> {
 fn no_banned_packet_passes_while_it_reloads() -> Result<()> {
     let lan = Lan::new()?;
     let mut world = World::new(&lan, "xdp")?;
-    let all_ports =
+    let udp =
         |max: u32| format!("{}protocol = udp\nbantime = -1\nmaxretry = {max}\n", jail("sshd", SSH));
-    world.agent.write("jail.d/01_sshd.conf", &all_ports(3))?;
+    world.agent.write("jail.d/01_sshd.conf", &udp(3))?;
     world.agent.start()?;
     world.agent.guardctl(&["ban", "sshd", &ATTACKER.to_string()])?;
-    let service = lan.host.run(|| Ok(UdpSocket::bind((HOST, SSH))?))?;
-    service.set_read_timeout(Some(Duration::from_millis(50)))?;
-    let socket = |source: IpAddr| lan.outside.run(move || Ok(UdpSocket::bind((source, 0))?));
-    let (attacker, neighbour) = (socket(ATTACKER)?, socket(NEIGHBOUR)?);
-    let over = AtomicBool::new(false);
-    let [sent, passed, received] = [const { AtomicU64::new(0) }; 3];
-    std::thread::scope(|scope| -> Result<()> {
-        scope.spawn(|| {
-            let to = SocketAddr::new(HOST, SSH);
-            while !over.load(Ordering::Relaxed) {
-                // A full queue refuses; such a packet is not sent.
-                if attacker.send_to(b"flood", to).is_ok() {
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
-                neighbour.send_to(b"hello", to).ok();
-            }
-        });
-        scope.spawn(|| {
-            let mut buffer = [0; 16];
-            while !over.load(Ordering::Relaxed) {
-                if let Ok((_, from)) = service.recv_from(&mut buffer) {
-                    let count = if from.ip() == ATTACKER { &passed } else { &received };
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
-        let mut reloads = || -> Result<()> {
-            for round in 4..10 {
-                let before = sent.load(Ordering::Relaxed);
-                world.agent.write("jail.d/01_sshd.conf", &all_ports(round))?;
-                // The kernel's maps get another size, too.
-                world.agent.set("generic-xdp", if round % 2 == 0 { "true" } else { "false" })?;
-                world.agent.guardctl(&["reload"])?;
-                wait_until("the flood goes on", PATIENCE, || {
-                    Ok(sent.load(Ordering::Relaxed) > before + 200)
-                })?;
-            }
-            Ok(())
-        };
-        let reloaded = reloads();
-        over.store(true, Ordering::Relaxed);
-        reloaded
+    let Flooded { sent, passed, received } = flooded(&lan, SSH, |flood| {
+        for round in 4..10 {
+            world.agent.write("jail.d/01_sshd.conf", &udp(round))?;
+            // A setting of the enforcer changes, too.
+            world.agent.set("generic-xdp", if round % 2 == 0 { "true" } else { "false" })?;
+            world.agent.guardctl(&["reload"])?;
+            flood.goes_on()?;
+        }
+        Ok(())
     })?;
-    let (sent, passed, received) = (sent.into_inner(), passed.into_inner(), received.into_inner());
     ensure!(sent > 1_000 && received > 100, "{sent} sent, {received} of the neighbour received");
     ensure!(passed == 0, "{passed} of {sent} banned packets passed");
     world.agent.stop()

@@ -1,8 +1,6 @@
 //! No banned packet passes while the XDP enforcer changes, restarts, is upgraded or
 //! grows; and what it says without the right to use BPF.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,8 +10,8 @@ use guard::core::ports::{Ports, Protocols};
 use guard::enforce::Enforcer;
 use guard::enforce::xdp::{Xdp, XdpOptions};
 use guard_common::verdict::Verdict;
-use guard_tests::deadline;
-use guard_tests::lan::{ATTACKER, HOST, Lan, NEIGHBOUR};
+use guard_tests::flood::{Flooded, flooded};
+use guard_tests::lan::{ATTACKER, Lan};
 use guard_tests::namespace;
 use rustix::thread::CapabilitySet;
 
@@ -58,55 +56,20 @@ fn no_banned_packet_passes_while_anything_changes() -> Result<()> {
     xdp.replace(&stages[0], now())?;
     follow(&mut xdp)?;
 
-    let service = lan.host.run(|| Ok(UdpSocket::bind((HOST, SSH))?))?;
-    service.set_read_timeout(Some(Duration::from_millis(50)))?;
-    let [attacker, neighbour] =
-        [ATTACKER, NEIGHBOUR].map(|source| lan.outside.run(|| Ok(UdpSocket::bind((source, 0))?)));
-    let (attacker, neighbour) = (attacker?, neighbour?);
-    let over = AtomicBool::new(false);
-    let (sent, passed, received) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    std::thread::scope(|scope| -> Result<()> {
-        scope.spawn(|| {
-            let to = SocketAddr::new(HOST, SSH);
-            while !over.load(Ordering::Relaxed) {
-                // A full queue refuses; such a packet is not sent.
-                if attacker.send_to(b"flood", to).is_ok() {
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
-                neighbour.send_to(b"hello", to).ok();
+    let Flooded { sent, passed, received } = flooded(&lan, SSH, |flood| {
+        for round in 0..40_usize {
+            xdp.replace(&stages[round % stages.len()], now())?;
+            // Some packets meet what was changed.
+            flood.goes_on()?;
+            // Restarted each third time, and with maps of another size each sixth.
+            if round % 3 == 2 {
+                let bans = if round % 6 == 5 { 64 } else { 128 };
+                xdp = Xdp::open(XdpOptions { bans, ..bpffs.options() })?;
+                follow(&mut xdp)?;
             }
-        });
-        scope.spawn(|| {
-            let mut buffer = [0; 16];
-            while !over.load(Ordering::Relaxed) {
-                if let Ok((_, from)) = service.recv_from(&mut buffer) {
-                    let count = if from.ip() == ATTACKER { &passed } else { &received };
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
-        let mut change = || -> Result<()> {
-            for round in 0..40_usize {
-                xdp.replace(&stages[round % stages.len()], now())?;
-                // Some packets meet what was changed.
-                let before = sent.load(Ordering::Relaxed);
-                deadline::wait_until("the flood goes on", Duration::from_secs(10), || {
-                    Ok(sent.load(Ordering::Relaxed) > before + 200)
-                })?;
-                // Restarted each third time, and with maps of another size each sixth.
-                if round % 3 == 2 {
-                    let bans = if round % 6 == 5 { 64 } else { 128 };
-                    xdp = Xdp::open(XdpOptions { bans, ..bpffs.options() })?;
-                    follow(&mut xdp)?;
-                }
-            }
-            Ok(())
-        };
-        let changed = change();
-        over.store(true, Ordering::Relaxed);
-        changed
+        }
+        Ok(())
     })?;
-    let (sent, passed, received) = (sent.into_inner(), passed.into_inner(), received.into_inner());
     assert!(sent > 8000 && received > 1000, "{sent} sent, {received} of the neighbour received");
     assert_eq!(passed, 0, "of {sent} banned packets");
     let totals = xdp.totals()?;
