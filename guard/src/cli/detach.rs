@@ -57,7 +57,7 @@ pub(super) fn detach(context: &Context, arguments: &Arguments) -> Result<(), Fai
 /// Lets the agent enforce again.
 pub(super) fn attach(context: &Context) -> Result<(), Failure> {
     if detached::forget(&context.settings).map_err(not_done)? {
-        output::talk("the agent enforces from its next start on: systemctl restart guard");
+        output::talk("the agent enforces from its next start or reload on: guardctl reload");
     } else {
         output::talk("guard was not detached");
     }

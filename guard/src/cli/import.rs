@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use crate::cli::{Context, Failure, output};
 use crate::config;
+use crate::core::addr::Prefix;
 use crate::core::jail::JailName;
 use crate::daemon::run;
 use crate::store::fail2ban::{self, Found};
-use crate::store::import::Imported;
+use crate::store::import::{Imported, Takeover};
 use crate::store::{Store, StoreError};
 
 #[derive(Debug, clap::Args)]
@@ -35,10 +36,24 @@ struct Told<'t> {
 pub(super) fn import(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
     let settings = &context.settings;
     let Found { bans, unusable } = fail2ban::read(&arguments.file).map_err(not_done)?;
-    let mut store = Store::open(&settings.store()).map_err(held)?;
-    let imported = store.import(&bans, run::now().wall, arguments.dry_run).map_err(held)?;
-    drop(store);
     let jails = config::jails(settings).jails;
+    let counted = |name: &JailName, source: Prefix| {
+        let jail = jails.iter().find(|jail| jail.name == *name);
+        jail.map_or(source, |jail| source.counted_with(jail.ipv6_prefix))
+    };
+    // To look is no reason to make a store.
+    let mut store = match Store::open_existing(&settings.store()) {
+        Err(StoreError::Missing { .. }) if arguments.dry_run => None,
+        Ok(store) if arguments.dry_run => Some(store),
+        _ => Some(Store::open(&settings.store()).map_err(held)?),
+    };
+    let stored = store.as_mut().map(Store::load).transpose().map_err(held)?.unwrap_or_default();
+    let takeover = Takeover::new(&stored, &bans, counted, run::now().wall);
+    if let Some(store) = store.as_mut().filter(|_| !arguments.dry_run) {
+        store.import(&takeover).map_err(held)?;
+    }
+    drop(store);
+    let imported = takeover.imported;
     let configured = |name: &JailName| jails.iter().any(|jail| jail.name == *name);
     let without_jail: Vec<JailName> =
         imported.bans.keys().filter(|name| !configured(name)).cloned().collect();

@@ -1,6 +1,6 @@
 //! Who must never be banned, and the proof that this was asked.
 //!
-//! Input: the allow-lists and the host's own addresses. Output: a [`Cleared`] source,
+//! Input: the allow-lists, the host's own addresses, and where its administrators are. Output: a [`Cleared`] source,
 //! which only this file can make and without which the ledger takes no ban.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -11,8 +11,8 @@ pub struct Host {
     pub interfaces: Vec<Interface>,
 }
 
-/// Addresses that nobody can be banned by whom a log line accuses: own ones, and those that
-/// the host and its administrators need.
+/// Addresses that no log line can ban: the host's own ones, and those that it and its
+/// administrators need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostAddresses {
     /// Addresses of all interfaces.

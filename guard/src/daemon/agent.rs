@@ -17,7 +17,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::config::agent::Settings;
 use crate::config::{Diagnostic, Diagnostics};
-use crate::core::effects::{Effects, Report};
+use crate::core::effects::{Change, Effects, Report};
 use crate::core::engine::{Engine, Seed};
 use crate::core::entry::Batch;
 use crate::core::jail::{Jail, JailName};
@@ -123,22 +123,31 @@ impl Agent {
         let since = now().wall - longest;
         let plan = Plan::new(&engine, positions, since, lasting.journal_directory.clone());
         let Effects { persist, report: mut reports, ask, .. } = effects;
-        store.persist(&persist, &names).map_err(broken)?;
-        // Those of jails that are not started.
-        store.expire(now().wall).map_err(broken)?;
-
+        let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
+        // What follows may fail; nothing of this has changed anything.
+        let readers = plan.start(&batches, &lasting.counters).map_err(broken)?;
+        drop(batches);
         let (mut enforcer, backend_reason) = backend::choose(&settings).map_err(broken)?;
         let kind = enforcer.name();
+        let reloads = lasting.before.is_some();
+        if !reloads {
+            store_first(&mut store, &persist, &names)?;
+        }
         tracing::info!(target: "fail2ban.server", "backend {kind}: {backend_reason}");
         // What is not covered is told when this is done once more, below.
         let _ = enforcer.follow(&seen);
         let unenforced =
             enforcer.replace(&engine.snapshot(), now()).err().map(|error| error.to_string());
 
-        let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
-        let readers = plan.start(&batches, &lasting.counters).map_err(broken)?;
-        drop(batches);
+        let other = backend::is_other(&settings, kind);
+        if let Some(cause) = unenforced.as_ref().filter(|_| reloads && other) {
+            // The backend before this one still holds the bans, and goes on.
+            enforcer.detach().map_err(broken)?;
+            return Err(RunError::Host(cause.clone()));
+        }
         if let Some(before) = &lasting.before {
+            // Only now it is certain that this configuration stays.
+            store_first(&mut store, &persist, &names)?;
             // Nobody was let in, and nobody was away, in between.
             let restored =
                 |report: &Report| matches!(report, Report::Restored(_) | Report::RestoredMore(_));
@@ -151,7 +160,9 @@ impl Agent {
                 tracing::info!(target: "fail2ban.jail", "Jail '{name}' started");
             }
         }
-        backend::leave_other(&settings, kind);
+        if unenforced.is_none() {
+            backend::leave_other(&settings, kind);
+        }
         problems.extend(backend::without_effect(&settings, kind));
 
         let (commands, inbox) = mpsc::unbounded_channel();
@@ -243,6 +254,14 @@ fn open(path: &Path) -> Result<Store, StoreError> {
             other => return other,
         }
     }
+}
+
+/// Makes durable what a start decided; and lets go what is over in jails that are not
+/// started.
+fn store_first(store: &mut Store, persist: &[Change], names: &[JailName]) -> Result<(), RunError> {
+    store.persist(persist, names).map_err(broken)?;
+    store.expire(now().wall).map_err(broken)?;
+    Ok(())
 }
 
 /// Ends the bans of jails that were there before and are no more. (They are not in the

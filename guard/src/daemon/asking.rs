@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -114,15 +115,20 @@ fn said(answer: Answer) -> Result<Said, String> {
 
 /// Reads a file where it may take its time.
 fn read_aside(commands: &UnboundedSender<Command>, id: u64, path: PathBuf) {
-    let commands = commands.clone();
+    // A file that nobody serves any more must not keep an engine from ending.
+    let commands = commands.downgrade();
     tokio::task::spawn_blocking(move || {
         let content = read(&path).map_err(|cause| format!("cannot be read: {cause}"));
-        tell(&commands, id, content.map(Said::Content));
+        if let Some(commands) = commands.upgrade() {
+            tell(&commands, id, content.map(Said::Content));
+        }
     });
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let file = std::fs::File::open(path)?;
+    // To open a pipe would wait for its other end.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::File::options().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no file"));
     }

@@ -166,6 +166,12 @@ pub fn expire(
     Nft::open()?.expire(stored, now.wall).map(Some)
 }
 
+/// Whether guard used another backend last in this boot.
+pub fn is_other(settings: &Settings, kind: &str) -> bool {
+    let before = last_used(settings);
+    !before.is_empty() && before != kind
+}
+
 /// Removes what the other backend left in the kernel, if guard ran on it before: once
 /// the bans are in force here, they need not be there as well. Fail2Ban's own table,
 /// which has the same name, is not touched on a host where guard never used nft.

@@ -11,8 +11,8 @@ use crate::config::agent::Settings;
 /// Why nothing is enforced, and how to change that; `None` when guard was not detached.
 pub fn reason(settings: &Settings) -> Option<String> {
     note(settings).exists().then(|| {
-        "detached by `guardctl detach`; to enforce again, run `guardctl attach` and `systemctl \
-         restart guard`"
+        "detached by `guardctl detach`; to enforce again, run `guardctl attach` and `guardctl \
+         reload`"
             .to_owned()
     })
 }

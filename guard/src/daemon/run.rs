@@ -160,15 +160,22 @@ impl Process {
                         None => return None,
                     },
                 };
-                let next = self.read_anew(&commands);
-                tokio::pin!(next);
+                let mut next = Box::pin(self.read_anew(&commands));
+                let mut again = false;
                 // Others need not wait for that.
                 let next = loop {
                     tokio::select! {
-                        next = &mut next => break next,
+                        read = &mut next => {
+                            if !again {
+                                break read;
+                            }
+                            // It may be about files that had been read already.
+                            again = false;
+                            next = Box::pin(self.read_anew(&commands));
+                        }
                         told = signals.next() => match told {
                             Told::Stop => return None,
-                            Told::Reload => {}
+                            Told::Reload => again = true,
                         },
                         asked = asked.recv() => match asked {
                             Some((Request::Reload, to)) => {
@@ -222,6 +229,7 @@ impl Process {
         }
         let before = self.current.names();
         self.lasting.before = Some(before.clone());
+        notify(&[NotifyState::Watchdog]);
         let error = match Agent::start(next.configuration.clone(), &self.lasting) {
             Ok(agent) => {
                 let change = reload::changed(&before, &next.configuration.names(), next.warnings);
@@ -237,9 +245,14 @@ impl Process {
             }
             Err(error) => error,
         };
-        let agent = Agent::start(self.current.clone(), &self.lasting)?;
-        refuse(&error.to_string(), to);
-        Ok(agent)
+        notify(&[NotifyState::Watchdog]);
+        let agent = Agent::start(self.current.clone(), &self.lasting);
+        match &agent {
+            Ok(_) => refuse(&error.to_string(), to),
+            // The next process tries again, with the same files.
+            Err(second) => refuse(&format!("{error}\n{second}"), to),
+        }
+        agent
     }
 }
 

@@ -31,8 +31,8 @@ pub struct Plan {
     files: Option<file::Options>,
 }
 
-/// The threads.
-#[derive(Debug)]
+/// The threads; they are told to end when this is dropped.
+#[derive(Debug, Default)]
 pub struct Readers {
     journal: Option<journal::Follower>,
     files: Option<file::Follower>,
@@ -90,15 +90,17 @@ impl Plan {
     /// # Errors
     /// In words, when a source cannot be read at all.
     pub fn start(self, batches: &Sender<Batch>, counters: &Counters) -> Result<Readers, String> {
-        let journal = self.journal.map(|options| {
-            journal::spawn(options, batches.clone(), Arc::clone(&counters.journal))
-                .map_err(|error| error.to_string())
-        });
-        let files = self.files.map(|options| {
-            file::spawn(options, batches.clone(), Arc::clone(&counters.files))
-                .map_err(|error| error.to_string())
-        });
-        Ok(Readers { journal: journal.transpose()?, files: files.transpose()? })
+        // What was started is told to end if another one cannot be.
+        let mut readers = Readers::default();
+        if let Some(options) = self.journal {
+            let follower = journal::spawn(options, batches.clone(), Arc::clone(&counters.journal));
+            readers.journal = Some(follower.map_err(|error| error.to_string())?);
+        }
+        if let Some(options) = self.files {
+            let follower = file::spawn(options, batches.clone(), Arc::clone(&counters.files));
+            readers.files = Some(follower.map_err(|error| error.to_string())?);
+        }
+        Ok(readers)
     }
 }
 
@@ -156,8 +158,14 @@ impl Readers {
     }
 
     /// Waits until they have ended.
-    pub fn join(self) {
-        self.journal.into_iter().for_each(journal::Follower::join);
-        self.files.into_iter().for_each(file::Follower::join);
+    pub fn join(mut self) {
+        self.journal.take().into_iter().for_each(journal::Follower::join);
+        self.files.take().into_iter().for_each(file::Follower::join);
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

@@ -53,6 +53,8 @@ impl SessionWatch {
         if inotify::add_watch(notices, DIRECTORY, changes).is_err() {
             // Neither is there on hosts without systemd.
             let _ = inotify::add_watch(notices, ABOVE, WatchFlags::CREATE);
+            // It may have come in between.
+            let _ = inotify::add_watch(notices, DIRECTORY, changes);
         }
     }
 
@@ -82,7 +84,8 @@ pub(super) fn administrators() -> Vec<IpAddr> {
         .filter_map(|session| {
             let user = login::get_session_uid(session.as_str()).ok()?;
             let host = login::get_session_remote_host(session.as_str()).ok()??;
-            let kept = fs::read_to_string(Path::new(DIRECTORY).join(session)).unwrap_or_default();
+            // One that ended since has no file.
+            let kept = fs::read_to_string(Path::new(DIRECTORY).join(session)).ok()?;
             (administers(user, &accounts) && is_open_login(&kept)).then(|| address(&host))?
         })
         .collect();

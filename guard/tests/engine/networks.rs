@@ -111,6 +111,25 @@ fn a_network_that_gets_an_own_address_is_let_in() {
 }
 
 #[test]
+fn who_logs_in_is_let_in_and_not_all_of_a_prefix_that_was_banned_by_hand() {
+    let mut engine = of_length(64);
+    let sources = ["203.0.113.0/24", "203.0.113.5", "203.0.113.6"].map(prefix).to_vec();
+    let by_hand = Manual::Ban { jail: JailId(0), sources, ban_time: None, force: false };
+    engine.handle(at(1), Input::Manual(by_hand));
+    let sessions = vec![prefix("203.0.113.5").address()];
+    let host = HostAddresses { sessions, ..HostAddresses::default() };
+    engine.handle(at(2), Input::HostAddresses(host));
+    let mut left = banned(&engine);
+    left.sort_unstable();
+    assert_eq!(left, ["0 203.0.113.0/24", "0 203.0.113.6"]);
+    // Nobody new is banned together with who is logged in, by hand neither.
+    let sources = vec![prefix("203.0.113.4/31")];
+    let by_hand = Manual::Ban { jail: JailId(0), sources, ban_time: None, force: false };
+    engine.handle(at(3), Input::Manual(by_hand));
+    assert_eq!(banned(&engine).len(), 2);
+}
+
+#[test]
 fn an_unban_of_an_address_is_one_of_its_network() {
     let mut engine = of_length(64);
     let three = ["2001:db8::1", "2001:db8::2", "2001:db8::3"];

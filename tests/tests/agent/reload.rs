@@ -130,6 +130,8 @@ fn a_configuration_that_cannot_start_gives_way_to_the_one_before() -> Result<()>
     std::fs::remove_dir(&directory)?;
     std::fs::write(&directory, "")?;
     world.agent.set("backend", "\"xdp\"")?;
+    // Were it in force, the ban would be lifted.
+    world.agent.set("allow", &format!("[\"{ATTACKER}\"]"))?;
     world.agent.write("jail.d/02_proxmox.conf", "")?;
     let said = refusal(&world)?;
     ensure!(said.contains("bpf") && said.contains("nothing was changed"), "{said}");

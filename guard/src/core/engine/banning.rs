@@ -14,7 +14,7 @@ use crate::core::history::Past;
 use crate::core::host::HostAddresses;
 use crate::core::jail::JailId;
 use crate::core::ledger::{Entered, Filling};
-use crate::core::reason::Reason;
+use crate::core::reason::{Allowed, Reason};
 use crate::core::time::{Span, Timestamp};
 
 /// What came of the wish to ban somebody.
@@ -230,7 +230,14 @@ impl Engine {
             .ledger
             .iter()
             .filter(|ban| !matches!(ban.reason, Reason::Manual { forced: true }))
-            .filter(|ban| self.gate(ban.jail).clear(ban.source).is_err())
+            .filter(|ban| match self.gate(ban.jail).clear(ban.source) {
+                Ok(_) => false,
+                // A session is soon over; a prefix that was banned by hand around it stays.
+                Err(Allowed::Session { .. }) => {
+                    ban.source.is_host() || ban.reason.ends_with_an_address()
+                }
+                Err(_) => true,
+            })
             .map(|ban| (ban.jail, ban.source))
             .collect();
         for (jail, source) in forbidden {

@@ -215,13 +215,11 @@ impl Enforcer for Xdp {
     }
 
     fn replace(&mut self, desired: &Snapshot, now: Moment) -> Result<(), EnforceError> {
-        if !self.aside {
-            // A detach or somebody else may have removed the directory of the pins.
-            self.pins.keep()?;
-        }
+        // A detach or somebody else may have removed the directory of the pins.
+        let kept = if self.aside { Ok(()) } else { self.pins.keep() };
         let result = self.maps.replace(desired, now);
         self.settle()?;
-        result
+        result.and(kept)
     }
 
     fn apply(&mut self, deltas: &[Delta], now: Moment) -> Result<(), EnforceError> {
