@@ -10,13 +10,19 @@ use super::map::{Cursor, Map};
 use crate::core::addr::Prefix;
 use crate::enforce::Moment;
 
-/// Key of a ban map.
-pub(super) trait Source: aya::Pod + Default + Ord {
+/// Key of a ban map: the octets of an address.
+pub(super) trait Source: aya::Pod + Default + Ord + AsRef<[u8]> + Into<IpAddr> {
     const MAP: &str;
     fn of(address: IpAddr) -> Option<Self>;
-    fn prefix(self) -> Prefix;
+
+    fn prefix(self) -> Prefix {
+        Prefix::host(self.into())
+    }
+
     /// The first two octets.
-    fn head(self) -> u16;
+    fn head(self) -> u16 {
+        self.as_ref().first_chunk().map_or(0, |head| u16::from_be_bytes(*head))
+    }
 }
 
 impl Source for [u8; 4] {
@@ -25,14 +31,6 @@ impl Source for [u8; 4] {
     fn of(address: IpAddr) -> Option<Self> {
         if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None }
     }
-
-    fn head(self) -> u16 {
-        u16::from_be_bytes([self[0], self[1]])
-    }
-
-    fn prefix(self) -> Prefix {
-        Prefix::host(IpAddr::from(self))
-    }
 }
 
 impl Source for [u8; 16] {
@@ -40,14 +38,6 @@ impl Source for [u8; 16] {
 
     fn of(address: IpAddr) -> Option<Self> {
         if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None }
-    }
-
-    fn head(self) -> u16 {
-        u16::from_be_bytes([self[0], self[1]])
-    }
-
-    fn prefix(self) -> Prefix {
-        Prefix::host(IpAddr::from(self))
     }
 }
 
