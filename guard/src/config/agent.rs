@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::safely;
 use crate::config::text::SourceFile;
 use crate::config::toml_table::Table;
 use crate::core::addr::Prefix;
@@ -163,7 +164,7 @@ impl Settings {
     /// is missing.
     pub fn load(path: Option<&Path>) -> Result<Self, Diagnostics> {
         let file = path.unwrap_or(Path::new(Self::PATH));
-        match std::fs::read(file) {
+        match safely::read(file) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Self::parse(file, &text),
                 Err(error) => {

@@ -33,6 +33,7 @@ mod option_list;
 mod options;
 mod ports;
 mod resolve;
+mod safely;
 mod tags;
 mod text;
 mod time;
