@@ -197,6 +197,10 @@ pub struct JailStatus {
     pub banned: Vec<Prefix>,
     /// Bans that the kernel should hold and does not.
     pub not_enforced: Vec<Prefix>,
+    /// What was dropped of its bans' sources, as long as they are banned; `null` where that
+    /// is not counted. What several jails ban counts with each.
+    #[serde(default)]
+    pub dropped: Option<Dropped>,
 }
 
 /// One ban.

@@ -51,6 +51,7 @@ pub(super) fn cover(
             interface: interface.name.clone(),
             means: way.map_or("none", Way::means).to_owned(),
             reason,
+            dropped: None,
         });
     }
     let place = |name: &str| interfaces.iter().position(|interface| interface.name == name);
@@ -68,6 +69,7 @@ pub(super) fn cover(
             interface: name.clone(),
             means: "none".to_owned(),
             reason: reason.to_owned(),
+            dropped: None,
         });
     }
     covered

@@ -15,7 +15,7 @@
 //!
 //! One process at a time may have this open; its caller sees to that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use guard_common::layout::Counter;
@@ -23,6 +23,7 @@ use guard_common::verdict::Verdict;
 
 use super::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, Noticed, mapped_octets};
 use crate::core::delta::{Delta, Snapshot};
+use crate::core::enforced::Dropped;
 use crate::core::host::Host;
 use crate::core::time::Timestamp;
 
@@ -33,8 +34,10 @@ mod clsact;
 mod cover;
 pub(in crate::enforce) mod features;
 mod fill;
+mod known;
 mod map;
 mod maps;
+mod nested;
 mod netlink;
 mod nets;
 mod object;
@@ -183,7 +186,7 @@ impl Xdp {
     /// When the kernel cannot be asked.
     pub fn totals(&self) -> Result<Vec<(Verdict, Counter)>, EnforceError> {
         let each = Verdict::ALL.into_iter();
-        each.map(|verdict| Ok((verdict, self.maps.verdict(verdict as u32)?))).collect()
+        each.map(|verdict| Ok((verdict, self.maps.verdict(verdict)?))).collect()
     }
 
     /// Id of the link on an interface, by the interface's number.
@@ -229,9 +232,15 @@ impl Enforcer for Xdp {
     fn follow(&mut self, host: &Host) -> Result<(), EnforceError> {
         self.host = Some(host.clone());
         self.follow_addresses(host)?;
+        let covers = |links: &Links, index| links.way(index).is_some();
+        let indices = host.interfaces.iter().map(|interface| interface.index);
+        let bare: Vec<u32> = indices.filter(|index| !covers(&self.links, *index)).collect();
         let covered =
             cover::cover(&host.interfaces, &self.options, &mut self.links, &self.programs);
         self.coverage = covered.coverage;
+        for new in bare.into_iter().filter(|index| covers(&self.links, *index)) {
+            self.maps.begin_counting(new)?;
+        }
         if covered.problems.is_empty() {
             return Ok(());
         }
@@ -270,7 +279,21 @@ impl Enforcer for Xdp {
     }
 
     fn coverage(&self) -> Vec<Coverage> {
-        self.coverage.clone()
+        let interfaces = self.host.iter().flat_map(|host| &host.interfaces);
+        let numbers: HashMap<&str, u32> =
+            interfaces.map(|interface| (interface.name.as_str(), interface.index)).collect();
+        let with_drops = |one: &Coverage| {
+            let guarded = one.means != "none";
+            let number = numbers.get(one.interface.as_str()).filter(|_| guarded);
+            let counter = number.and_then(|number| self.maps.dropped_on(*number).ok());
+            let dropped = counter.map(|Counter { packets, bytes }| Dropped {
+                packets,
+                bytes,
+                sampled: false,
+            });
+            Coverage { dropped, ..one.clone() }
+        };
+        self.coverage.iter().map(with_drops).collect()
     }
 
     fn detach(&mut self) -> Result<(), EnforceError> {
