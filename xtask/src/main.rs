@@ -14,6 +14,7 @@ mod conformance;
 mod demo;
 mod fuzz;
 mod install;
+mod man;
 mod packages;
 mod test;
 mod vm;
@@ -37,6 +38,8 @@ enum Verb {
     Test(test::Options),
     /// Put guardctl, its unit and its configuration in place.
     Install(install::Options),
+    /// Make the manual pages, the completions and docs/configuration.md, and judge them.
+    Man(man::Options),
     /// Watch an attacker being banned and released, on this machine, for real.
     Demo(demo::Options),
     /// Measure, beside Fail2Ban where it can do the same.
@@ -69,6 +72,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Check(options) => check::run(&options),
         Verb::Test(options) => test::run(&options),
         Verb::Install(options) => install::run(&options),
+        Verb::Man(options) => man::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),

@@ -31,6 +31,9 @@ pub(crate) const MACHINES: &[&str] =
 pub(crate) const HOSTS: &[&str] =
     &["debootstrap", "openssh-client", "sshpass", "systemd-container"];
 
+/// To judge manual pages and completions.
+pub(crate) const PAGES: &[&str] = &["bash", "fish", "groff-base", "mandoc", "zsh"];
+
 /// To build libFuzzer.
 pub(crate) const FUZZING: &[&str] = &["g++", "libc6-dev"];
 

@@ -7,6 +7,10 @@ use crate::control::protocol::{JailStatus, Status};
 use crate::core::addr::Prefix;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl status                   the jails\n  \
+    guardctl status sshd              one jail\n  \
+    guardctl --json status | jq .backend")]
 pub(super) struct Arguments {
     /// The jail; all jails' names if absent.
     jail: Option<String>,
