@@ -36,6 +36,7 @@ const FILES: &[(&str, &str, Owner)] = &[
     ("systemd/*.timer", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.mount", "usr/lib/systemd/system", Owner::Vendor),
     ("sysusers.d/*.conf", "usr/lib/sysusers.d", Owner::Vendor),
+    ("tmpfiles.d/*.conf", "usr/lib/tmpfiles.d", Owner::Vendor),
     ("guard.toml", "etc/guard/guard.toml", Owner::Administrator),
     ("jail.d/*.conf", "etc/guard/jail.d", Owner::Administrator),
     ("logrotate/guard", "etc/logrotate.d/guard", Owner::Administrator),
@@ -109,6 +110,9 @@ fn expand(config: &Path, pattern: &str, destination: PathBuf) -> Result<Vec<(Pat
     };
     let directory = config.join(directory);
     let mut files = Vec::new();
+    if !directory.exists() {
+        return Ok(files);
+    }
     for entry in
         fs::read_dir(&directory).with_context(|| format!("read {}", directory.display()))?
     {

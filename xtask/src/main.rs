@@ -11,6 +11,7 @@ mod build_ebpf;
 mod check;
 mod ci;
 mod conformance;
+mod deb;
 mod demo;
 mod fuzz;
 mod install;
@@ -38,6 +39,8 @@ enum Verb {
     Test(test::Options),
     /// Put guardctl, its unit and its configuration in place.
     Install(install::Options),
+    /// Make the Debian package.
+    Deb(deb::Options),
     /// Make the manual pages, the completions and docs/configuration.md, and judge them.
     Man(man::Options),
     /// Watch an attacker being banned and released, on this machine, for real.
@@ -72,6 +75,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Check(options) => check::run(&options),
         Verb::Test(options) => test::run(&options),
         Verb::Install(options) => install::run(&options),
+        Verb::Deb(options) => deb::run(&options),
         Verb::Man(options) => man::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
