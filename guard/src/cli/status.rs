@@ -8,6 +8,10 @@ use crate::core::addr::Prefix;
 use crate::core::enforced::{Coverage, Dropped};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl status                   the jails\n  \
+    guardctl status sshd              one jail\n  \
+    guardctl --json status | jq .backend")]
 pub(super) struct Arguments {
     /// The jail; all jails' names if absent.
     jail: Option<String>,

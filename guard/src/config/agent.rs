@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::safely;
 use crate::config::text::SourceFile;
-use crate::config::toml_table::Table;
+use crate::config::toml_table::{Asked, Table};
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
 use crate::core::engine;
@@ -198,6 +198,11 @@ impl Settings {
         if diagnostics.0.is_empty() { Ok(settings) } else { Err(diagnostics) }
     }
 
+    /// Every key that there is.
+    pub(crate) fn keys() -> Vec<Asked> {
+        Table::keys(|table| Self::default().take(table))
+    }
+
     /// Takes every key that there is from the table.
     fn take(&mut self, table: &mut Table<'_>) {
         table.word(
@@ -297,9 +302,11 @@ impl Table<'_> {
     }
 
     fn log(&mut self, key: &'static str, slot: &mut LogTarget) {
+        // Not only a path.
+        self.take(key, |_| Ok(()));
         if self.string(key) == Some("journal") {
             *slot = LogTarget::Journal;
-            return self.take(key, |_| Ok(()));
+            return;
         }
         let mut file = PathBuf::new();
         self.path(key, &mut file);

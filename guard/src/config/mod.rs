@@ -32,6 +32,7 @@ mod named_filter;
 mod option_list;
 mod options;
 mod ports;
+pub mod reference;
 mod resolve;
 mod safely;
 mod tags;
