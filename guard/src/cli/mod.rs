@@ -8,6 +8,7 @@ mod check;
 mod detach;
 mod explain;
 mod import;
+mod metrics;
 mod offline;
 mod orders;
 mod output;
@@ -98,6 +99,8 @@ enum Verb {
     Reload,
     /// Show what each interface can do, and what would be chosen.
     Probe,
+    /// Print the agent's figures for Prometheus, write them to a file, or serve them.
+    Metrics(metrics::Arguments),
     /// Show packets that are dropped, as they are.
     Watch(watch::Arguments),
     /// Remove every trace of guard from the kernel while the agent is stopped; it stays
@@ -229,6 +232,7 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Import(arguments) => import::import(&context, &arguments),
         Verb::Reload => reload::reload(&context),
         Verb::Probe => probe::probe(&context),
+        Verb::Metrics(arguments) => metrics::metrics(&context, &arguments),
         Verb::Watch(arguments) => watch::watch(&context, &arguments),
         Verb::Detach(arguments) => detach::detach(&context, &arguments),
         Verb::Attach => detach::attach(&context),

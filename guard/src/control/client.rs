@@ -29,18 +29,26 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Why a socket cannot be reached.
+    pub(super) fn connecting(path: &Path, cause: io::Error) -> Self {
+        match cause.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                Self::NotRunning(path.to_owned())
+            }
+            io::ErrorKind::PermissionDenied => Self::NotAllowed(path.to_owned()),
+            _ => Self::Broken { path: path.to_owned(), cause },
+        }
+    }
+}
+
 /// Asks the agent one thing.
 ///
 /// # Errors
 /// When there is no agent, no permission, or no proper answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
-    let stream = UnixStream::connect(socket).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            ClientError::NotRunning(socket.to_owned())
-        }
-        io::ErrorKind::PermissionDenied => ClientError::NotAllowed(socket.to_owned()),
-        _ => ClientError::Broken { path: socket.to_owned(), cause },
-    })?;
+    let stream =
+        UnixStream::connect(socket).map_err(|cause| ClientError::connecting(socket, cause))?;
     converse(stream, request)
         .map_err(|cause| ClientError::Broken { path: socket.to_owned(), cause })
 }

@@ -17,8 +17,10 @@ use crate::core::effects::Report;
 use crate::core::enforced::{Capabilities, Coverage, Held};
 use crate::core::host::Host;
 use crate::core::jail::JailName;
+use crate::daemon::figures::Enforced;
 use crate::daemon::perform::Command;
-use crate::daemon::report;
+use crate::daemon::tally::Tallies;
+use crate::daemon::teller::Teller;
 use crate::enforce::{EnforceError, Enforcer, Moment};
 
 /// One thing for the enforcer to do.
@@ -40,6 +42,15 @@ pub enum Job {
     Look {
         /// Makes the answer.
         answer: Box<dyn FnOnce(&Picture) -> Response + Send>,
+        /// Takes it.
+        to: oneshot::Sender<Response>,
+    },
+    /// Count what the kernel holds and answer from that.
+    Count {
+        /// How many bans of each jail there should be.
+        wanted: Vec<(JailName, u64)>,
+        /// Makes the answer.
+        answer: Box<dyn FnOnce(Enforced) -> Response + Send>,
         /// Takes it.
         to: oneshot::Sender<Response>,
     },
@@ -86,7 +97,7 @@ const PASS_SHARE: u32 = 100;
 pub fn work(
     mut enforcer: Box<dyn Enforcer>,
     broken: Option<&str>,
-    names: &[JailName],
+    teller: &Teller,
     jobs: &Receiver<Job>,
     engine: &WeakUnboundedSender<Command>,
     now: fn() -> Moment,
@@ -94,6 +105,7 @@ pub fn work(
     let mut repair: Option<Repair> = broken.map(Repair::after);
     let mut uncovered: Option<String> = None;
     let mut watch = Watch { due: Instant::now() + INSPECTION, ..Watch::default() };
+    let mut tallies = Tallies::default();
     loop {
         if let Some(cause) = watch.inspect_if_due(&mut *enforcer)
             && repair.is_none()
@@ -106,6 +118,9 @@ pub fn work(
             due = due.min(repair.due);
         }
         let job = jobs.recv_timeout(due.saturating_duration_since(Instant::now()));
+        if job.is_ok() {
+            teller.meters.job_taken();
+        }
         match job {
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
@@ -117,9 +132,9 @@ pub fn work(
                     repair = Some(Repair::after(&error.to_string()));
                 }
                 match &mut repair {
-                    Some(repair) => repair.wait(names, reports, answer),
+                    Some(repair) => repair.wait(teller, reports, answer),
                     None => {
-                        report::write(names, &reports);
+                        teller.tell(&reports, now());
                         answer.into_iter().for_each(Answer::give);
                     }
                 }
@@ -132,7 +147,7 @@ pub fn work(
                         let bans = snapshot.bans.len();
                         tracing::info!(target: "fail2ban.actions", notice = true,
                             "the kernel holds all {bans} bans again");
-                        report::write(names, &repair.reports);
+                        teller.tell(&repair.reports, now());
                         repair.answers.into_iter().for_each(Answer::give);
                     }
                 }
@@ -152,7 +167,7 @@ pub fn work(
                 }
             }
             Ok(Job::Look { answer, to }) => {
-                let problems = repair.iter().map(|repair| repair.cause.clone());
+                let problems = problems(repair.as_ref(), uncovered.as_ref(), &watch);
                 let coverage = enforcer.coverage();
                 // What no interface asks for enforces nothing.
                 let idle = !coverage.is_empty() && coverage.iter().all(|one| one.means == "none");
@@ -162,24 +177,35 @@ pub fn work(
                     capabilities: enforcer.capabilities(),
                     held: held.map_err(|error| error.to_string()),
                     coverage,
-                    problems: problems.chain(uncovered.clone()).chain(watch.problem()).collect(),
+                    problems,
                     put_right: watch.put_right,
                 };
                 let response = answer(&picture);
-                watch.asked |= response.shows_missing_bans();
-                if response.shows_missing_bans()
-                    && let Some(engine) = engine.upgrade()
-                {
-                    let _ = engine.send(Command::Resync);
-                }
-                // Whoever asked may have left.
-                let _ = to.send(response);
+                watch.give(response, to, engine);
+            }
+            Ok(Job::Count { wanted, answer, to }) => {
+                let words = |error: EnforceError| error.to_string();
+                let enforced = Enforced {
+                    backend: enforcer.name(),
+                    tally: tallies.tally(&mut *enforcer, &wanted, now()).map_err(words),
+                    traffic: enforcer.traffic().map_err(words),
+                    coverage: enforcer.coverage(),
+                    problems: problems(repair.as_ref(), uncovered.as_ref(), &watch),
+                    put_right: watch.put_right,
+                };
+                watch.give(answer(enforced), to, engine);
             }
             Ok(Job::Ping(to)) => {
                 let _ = to.send(());
             }
         }
     }
+}
+
+/// What is wrong with the kernel's half, in words.
+fn problems(repair: Option<&Repair>, uncovered: Option<&String>, watch: &Watch) -> Vec<String> {
+    let repair = repair.map(|repair| repair.cause.clone());
+    repair.into_iter().chain(uncovered.cloned()).chain(watch.problem()).collect()
 }
 
 /// The eye on what others do to the kernel's half.
@@ -232,6 +258,23 @@ impl Watch {
 
     fn problem(&self) -> Option<String> {
         self.problem.clone()
+    }
+
+    /// Gives an answer; what it shows to be missing is to be put right.
+    fn give(
+        &mut self,
+        response: Response,
+        to: oneshot::Sender<Response>,
+        engine: &WeakUnboundedSender<Command>,
+    ) {
+        self.asked |= response.shows_missing_bans();
+        if response.shows_missing_bans()
+            && let Some(engine) = engine.upgrade()
+        {
+            let _ = engine.send(Command::Resync);
+        }
+        // Whoever asked may have left.
+        let _ = to.send(response);
     }
 
     /// Whether all bans may be gone over now, or must be.
@@ -306,10 +349,10 @@ impl Repair {
     }
 
     /// Keeps what may only be said when the kernel holds it.
-    fn wait(&mut self, names: &[JailName], reports: Vec<Report>, answer: Option<Answer>) {
+    fn wait(&mut self, teller: &Teller, reports: Vec<Report>, answer: Option<Answer>) {
         // What was found is true whether or not the kernel acts on it.
         let (found, waits): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_about_lines);
-        report::write(names, &found);
+        teller.found(&found);
         let room = WAITING_REPORTS.saturating_sub(self.reports.len());
         self.reports.extend(waits.into_iter().take(room));
         self.answers.extend(answer);

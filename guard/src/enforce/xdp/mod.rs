@@ -23,6 +23,7 @@ use guard_common::verdict::Verdict;
 
 use super::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, Noticed, mapped_octets};
 use crate::core::delta::{Delta, Snapshot};
+use crate::core::figures::Traffic;
 use crate::core::host::Host;
 use crate::core::time::Timestamp;
 
@@ -267,6 +268,19 @@ impl Enforcer for Xdp {
 
     fn replaced(&self) -> usize {
         self.maps.replaced
+    }
+
+    fn traffic(&self) -> Result<Vec<Traffic>, EnforceError> {
+        let of = |(verdict, Counter { packets, bytes }): (Verdict, Counter)| Traffic {
+            verdict: verdict.name().to_owned(),
+            packets,
+            bytes,
+        };
+        Ok(self.totals()?.into_iter().map(of).collect())
+    }
+
+    fn map_capacity(&self) -> Option<u64> {
+        Some(self.options.bans.into())
     }
 
     fn coverage(&self) -> Vec<Coverage> {
