@@ -139,25 +139,29 @@ pub struct Events {
     sender: Sender<Arc<Event>>,
     watchers: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
-}
-
-impl Default for Events {
-    fn default() -> Self {
-        let (sender, _) = channel(BUFFER);
-        Self { sender, watchers: Arc::default(), lost: Arc::default() }
-    }
+    now: fn() -> Timestamp,
 }
 
 impl Events {
+    /// A place where nothing was told yet; `now` dates what is.
+    pub fn new(now: fn() -> Timestamp) -> Self {
+        let (sender, _) = channel(BUFFER);
+        Self { sender, watchers: Arc::default(), lost: Arc::default(), now }
+    }
+
     /// Whether anybody watches; if not, nothing needs to be told.
     pub fn are_watched(&self) -> bool {
         self.sender.receiver_count() > 0
     }
 
     /// Tells everybody who watches.
-    pub fn tell(&self, time: Timestamp, what: What) {
+    pub fn tell(&self, what: What) {
         // An error means that nobody watches.
-        let _ = self.sender.send(Arc::new(Event { time, what }));
+        let _ = self.sender.send(Arc::new(self.event(what)));
+    }
+
+    fn event(&self, what: What) -> Event {
+        Event { time: (self.now)(), what }
     }
 
     /// Watches from now on; `None` when there are as many watchers as there may be.
@@ -199,14 +203,14 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// The next event; what was lost before it comes as [`What::Missed`]. `now` is asked
-    /// for then. `None` when there will be no more.
-    pub async fn next(&mut self, now: fn() -> Timestamp) -> Option<Arc<Event>> {
+    /// The next event; what was lost before it comes as [`What::Missed`]. `None` when there
+    /// will be no more.
+    pub async fn next(&mut self) -> Option<Arc<Event>> {
         match self.receiver.recv().await {
             Ok(event) => Some(event),
             Err(RecvError::Lagged(events)) => {
                 self.events.lost.fetch_add(events, Ordering::Relaxed);
-                Some(Arc::new(Event { time: now(), what: What::Missed { events } }))
+                Some(Arc::new(self.events.event(What::Missed { events })))
             }
             Err(RecvError::Closed) => None,
         }
@@ -223,32 +227,39 @@ impl Drop for Watcher {
 mod tests {
     use super::*;
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_seconds(seconds)
+    fn clock() -> Timestamp {
+        Timestamp::from_seconds(2)
     }
 
-    #[tokio::test]
-    async fn a_slow_watcher_is_told_what_it_lost_and_a_fast_one_loses_nothing() {
-        let events = Events::default();
+    fn next(watcher: &mut Watcher) -> Event {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let event = runtime.block_on(watcher.next()).expect("an event");
+        Event::clone(&event)
+    }
+
+    #[test]
+    fn a_slow_watcher_is_told_what_it_lost_and_a_fast_one_loses_nothing() {
+        let events = Events::new(clock);
         assert!(!events.are_watched());
         let mut slow = events.watch().expect("a place");
         let mut fast = events.watch().expect("a place");
         let told = BUFFER as u64 + 10;
         for bans in 0..told {
-            events.tell(at(1), What::RestoredMore { bans });
-            let event = fast.next(|| at(2)).await.expect("an event");
-            assert_eq!(event.what, What::RestoredMore { bans });
+            events.tell(What::RestoredMore { bans });
+            assert_eq!(next(&mut fast).what, What::RestoredMore { bans });
         }
-        let first = slow.next(|| at(2)).await.expect("an event");
-        assert_eq!(*first, Event { time: at(2), what: What::Missed { events: 10 } });
-        let next = slow.next(|| at(2)).await.expect("an event");
-        assert_eq!(next.what, What::RestoredMore { bans: 10 }, "the oldest that is left");
+        assert_eq!(next(&mut slow), Event { time: clock(), what: What::Missed { events: 10 } });
+        assert_eq!(
+            next(&mut slow).what,
+            What::RestoredMore { bans: 10 },
+            "the oldest that is left"
+        );
         assert_eq!(events.lost(), 10);
     }
 
     #[test]
     fn places_are_few_and_free_again_when_a_watcher_goes() {
-        let events = Events::default();
+        let events = Events::new(clock);
         let mut watchers: Vec<Watcher> = (0..WATCHERS).filter_map(|_| events.watch()).collect();
         assert_eq!((watchers.len(), events.watchers()), (WATCHERS, WATCHERS as u64));
         assert!(events.watch().is_none(), "one too many");

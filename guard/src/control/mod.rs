@@ -5,6 +5,7 @@
 //! [`server::Bounds`]. Beside it, [`figures`] are given to whoever may connect.
 
 pub mod client;
+pub mod event;
 pub mod figures;
 pub mod protocol;
 pub mod server;

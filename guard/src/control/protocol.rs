@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::event::Event;
 use crate::core::addr::Prefix;
 use crate::core::effects::Outcome;
 use crate::core::enforced::{Capabilities, Coverage, Dropped};
@@ -50,6 +51,8 @@ pub enum Request {
     Reload,
     /// How is the agent, in figures?
     Figures,
+    /// What happens from now on, until the peer leaves or says anything more.
+    Watch,
 }
 
 /// How long a ban made by hand lasts.
@@ -83,6 +86,10 @@ pub enum Response {
     Reloaded(Reloaded),
     /// To [`Request::Figures`].
     Figures(Box<Figures>),
+    /// To [`Request::Watch`], once: from now on each line is a [`Response::Event`].
+    Watching,
+    /// Something happened.
+    Event(Event),
     /// Nothing was done, or less than asked: what, why, and what to do.
     Error(String),
 }
@@ -95,7 +102,11 @@ impl Response {
             Self::Bans { bans, .. } => bans.iter().any(|ban| !ban.enforced),
             Self::Explained(all) => all.iter().any(|one| one.ban.is_some() && !one.enforced),
             Self::Figures(figures) => figures.jails.iter().any(|jail| jail.not_enforced > 0),
-            Self::Done(_) | Self::Reloaded(_) | Self::Error(_) => false,
+            Self::Done(_)
+            | Self::Reloaded(_)
+            | Self::Watching
+            | Self::Event(_)
+            | Self::Error(_) => false,
         }
     }
 }

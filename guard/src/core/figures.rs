@@ -57,6 +57,10 @@ pub struct Figures {
     pub enforcement: Histogram,
     /// How long a transaction of the store takes.
     pub transactions: Histogram,
+    /// Who watches events now.
+    pub watchers: u64,
+    /// Events that watchers lost because they were too slow.
+    pub events_lost: u64,
 }
 
 /// One jail in figures.

@@ -18,6 +18,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::config::agent::Settings;
 use crate::config::{Diagnostic, Diagnostics};
+use crate::control::event::Events;
 use crate::core::effects::{Change, Effects, Report};
 use crate::core::engine::{Engine, Seed};
 use crate::core::entry::Batch;
@@ -85,6 +86,8 @@ pub struct Lasting {
     pub counters: Counters,
     /// What else is counted.
     pub meters: Arc<Meters>,
+    /// Who is told what happens.
+    pub events: Events,
     /// Jails that the configuration before this one had; `None` at the first start.
     pub before: Option<Vec<JailName>>,
 }
@@ -177,9 +180,12 @@ impl Agent {
         }
         let (jobs, job_inbox) = std::sync::mpsc::sync_channel(WAITING_JOBS);
         let enforcing = {
-            let meters = Arc::clone(&lasting.meters);
-            let (teller, commands) =
-                (Teller { names: names.clone(), meters }, commands.downgrade());
+            let teller = Teller {
+                names: names.clone(),
+                meters: Arc::clone(&lasting.meters),
+                events: lasting.events.clone(),
+            };
+            let commands = commands.downgrade();
             spawn("enforcer", move || {
                 enforcing::work(
                     enforcer,
@@ -201,6 +207,7 @@ impl Agent {
             jobs,
             questions: asked,
             meters: Arc::clone(&lasting.meters),
+            events: lasting.events.clone(),
             background,
             now,
             waiting: VecDeque::new(),

@@ -221,7 +221,8 @@ pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
         | Request::Bans
         | Request::Explain { .. }
         | Request::Reload
-        | Request::Figures => Err("not an order".to_owned()),
+        | Request::Figures
+        | Request::Watch => Err("not an order".to_owned()),
     }
 }
 

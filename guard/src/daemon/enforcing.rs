@@ -102,15 +102,15 @@ pub fn work(
     engine: &WeakUnboundedSender<Command>,
     now: fn() -> Moment,
 ) {
-    let mut repair: Option<Repair> = broken.map(Repair::after);
+    let mut repair: Option<Repair> = broken.map(|cause| Repair::after(cause, teller));
     let mut uncovered: Option<String> = None;
     let mut watch = Watch { due: Instant::now() + INSPECTION, ..Watch::default() };
     let mut tallies = Tallies::default();
     loop {
-        if let Some(cause) = watch.inspect_if_due(&mut *enforcer)
+        if let Some(cause) = watch.inspect_if_due(&mut *enforcer, teller)
             && repair.is_none()
         {
-            repair = Some(Repair::after(&cause));
+            repair = Some(Repair::after(&cause, teller));
         }
         let mut due = watch.due;
         if let Some(repair) = &mut repair {
@@ -129,7 +129,7 @@ pub fn work(
                     && !deltas.is_empty()
                     && let Err(error) = enforcer.apply(&deltas, now())
                 {
-                    repair = Some(Repair::after(&error.to_string()));
+                    repair = Some(Repair::after(&error.to_string(), teller));
                 }
                 match &mut repair {
                     Some(repair) => repair.wait(teller, reports, answer),
@@ -142,19 +142,18 @@ pub fn work(
             Ok(Job::Replace(_)) if repair.is_none() && !watch.pass_due() => {}
             Ok(Job::Replace(snapshot)) => match watch.pass(&mut *enforcer, &snapshot, now()) {
                 Ok(()) => {
-                    watch.count(enforcer.replaced(), &snapshot, repair.is_some(), now());
+                    let changes = enforcer.replaced();
+                    count(changes, &snapshot, repair.is_some(), now(), teller);
                     if let Some(repair) = repair.take() {
-                        let bans = snapshot.bans.len();
-                        tracing::info!(target: "fail2ban.actions", notice = true,
-                            "the kernel holds all {bans} bans again");
+                        teller.holds_again(snapshot.bans.len());
                         teller.tell(&repair.reports, now());
                         repair.answers.into_iter().for_each(Answer::give);
                     }
                 }
                 Err(error) => {
                     let cause = error.to_string();
-                    let repair = repair.get_or_insert_with(|| Repair::after(&cause));
-                    repair.fail(cause);
+                    let repair = repair.get_or_insert_with(|| Repair::after(&cause, teller));
+                    repair.fail(cause, teller);
                 }
             },
             Ok(Job::Follow(host)) => {
@@ -178,7 +177,7 @@ pub fn work(
                     held: held.map_err(|error| error.to_string()),
                     coverage,
                     problems,
-                    put_right: watch.put_right,
+                    put_right: teller.meters.put_right(),
                 };
                 let response = answer(&picture);
                 watch.give(response, to, engine);
@@ -191,7 +190,6 @@ pub fn work(
                     traffic: enforcer.traffic().map_err(words),
                     coverage: enforcer.coverage(),
                     problems: problems(repair.as_ref(), uncovered.as_ref(), &watch),
-                    put_right: watch.put_right,
                 };
                 watch.give(answer(enforced), to, engine);
             }
@@ -212,7 +210,6 @@ fn problems(repair: Option<&Repair>, uncovered: Option<&String>, watch: &Watch) 
 struct Watch {
     /// When to look next.
     due: Instant,
-    put_right: u64,
     problem: Option<String>,
     /// When all bans may be gone over again.
     pass_due: Instant,
@@ -223,13 +220,13 @@ struct Watch {
 impl Default for Watch {
     fn default() -> Self {
         let now = Instant::now();
-        Self { due: now, put_right: 0, problem: None, pass_due: now, asked: false }
+        Self { due: now, problem: None, pass_due: now, asked: false }
     }
 }
 
 impl Watch {
     /// Looks when it is time; gives what takes the whole ban set to put right.
-    fn inspect_if_due(&mut self, enforcer: &mut dyn Enforcer) -> Option<String> {
+    fn inspect_if_due(&mut self, enforcer: &mut dyn Enforcer, teller: &Teller) -> Option<String> {
         if Instant::now() < self.due {
             return None;
         }
@@ -238,11 +235,12 @@ impl Watch {
         match noticed {
             Ok(noticed) => {
                 for what in &noticed.put_right {
-                    tracing::warn!(target: "fail2ban.actions", "{what}; put right");
-                    self.put_right += 1;
+                    teller.put_right(what);
                 }
                 self.problem = None;
-                self.put_right += u64::from(noticed.broken.is_some());
+                if noticed.broken.is_some() {
+                    teller.meters.is_put_right();
+                }
                 noticed.broken
             }
             Err(error) => {
@@ -295,16 +293,14 @@ impl Watch {
         self.asked = false;
         replaced
     }
+}
 
-    /// Takes note of what a pass changed. It is expected to after a failure, and when a
-    /// ban ended just before it.
-    fn count(&mut self, changes: usize, snapshot: &Snapshot, repaired: bool, now: Moment) {
-        let ended = |ban: &Ban| ban.until.is_some_and(|until| until <= now.wall);
-        if changes > 0 && !repaired && !snapshot.bans.iter().any(ended) {
-            tracing::warn!(target: "fail2ban.actions",
-                "the kernel differed from the bans in {changes} places; put right");
-            self.put_right += 1;
-        }
+/// Takes note of what a pass changed. It is expected to after a failure, and when a ban
+/// ended just before it.
+fn count(changes: usize, snapshot: &Snapshot, repaired: bool, now: Moment, teller: &Teller) {
+    let ended = |ban: &Ban| ban.until.is_some_and(|until| until <= now.wall);
+    if changes > 0 && !repaired && !snapshot.bans.iter().any(ended) {
+        teller.put_right(&format!("the kernel differed from the bans in {changes} places"));
     }
 }
 
@@ -324,8 +320,8 @@ const WAITING_REPORTS: usize = 100_000;
 
 impl Repair {
     /// Begins at once: most often it was only somebody else's change of the kernel.
-    fn after(cause: &str) -> Self {
-        tracing::error!(target: "fail2ban.actions", "enforcing: {cause}");
+    fn after(cause: &str, teller: &Teller) -> Self {
+        teller.refused(cause);
         Self {
             cause: cause.to_owned(),
             due: Instant::now(),
@@ -362,9 +358,9 @@ impl Repair {
     }
 
     /// An attempt failed: whoever waits is told.
-    fn fail(&mut self, cause: String) {
+    fn fail(&mut self, cause: String, teller: &Teller) {
         if self.cause != cause {
-            tracing::error!(target: "fail2ban.actions", "enforcing: {cause}");
+            teller.refused(&cause);
         }
         for Answer { to, .. } in self.answers.drain(..) {
             let _ = to.send(Response::Error(format!(

@@ -25,8 +25,6 @@ pub struct Enforced {
     pub coverage: Vec<Coverage>,
     /// What is wrong, in words.
     pub problems: Vec<String>,
-    /// How often something was put right.
-    pub put_right: u64,
 }
 
 /// How many bans of each jail there should be, in configuration order.
@@ -65,7 +63,7 @@ pub fn figures(
         problems: answer::problems(performer),
         traffic: Vec::new(),
         maps: Vec::new(),
-        repairs: 0,
+        repairs: meters.put_right(),
         queues: vec![
             of("entries", number(batches), Some(number(WAITING_BATCHES))),
             of("enforcer", meters.jobs(), Some(number(WAITING_JOBS))),
@@ -78,6 +76,8 @@ pub fn figures(
         },
         enforcement: meters.enforcement(),
         transactions: meters.transactions(),
+        watchers: performer.events.watchers(),
+        events_lost: performer.events.lost(),
     };
     move |enforced: Enforced| Response::Figures(Box::new(with_kernel(half, enforced)))
 }
@@ -103,7 +103,6 @@ fn with_kernel(half: Figures, enforced: Enforced) -> Figures {
         problems,
         traffic: enforced.traffic.unwrap_or_default(),
         maps,
-        repairs: enforced.put_right,
         ..half
     }
 }

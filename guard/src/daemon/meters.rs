@@ -32,6 +32,7 @@ pub struct Meters {
     reloads_refused: AtomicU64,
     jobs: AtomicU64,
     store_refused: AtomicU64,
+    put_right: AtomicU64,
     /// Of the last batch of the journal and of files, in microseconds; less than nothing
     /// before the first.
     lag: [AtomicI64; 2],
@@ -63,6 +64,7 @@ impl Meters {
             reloads_refused: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
             store_refused: AtomicU64::new(0),
+            put_right: AtomicU64::new(0),
             lag: [AtomicI64::new(-1), AtomicI64::new(-1)],
             enforcement: Mutex::new(Histogram::new(ENFORCEMENT)),
             transactions: Mutex::new(Histogram::new(TRANSACTIONS)),
@@ -109,6 +111,16 @@ impl Meters {
     /// Jobs that wait for the enforcer.
     pub fn jobs(&self) -> u64 {
         self.jobs.load(Ordering::Relaxed)
+    }
+
+    /// Something that others changed in the kernel was put right.
+    pub fn is_put_right(&self) {
+        self.put_right.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something was put right.
+    pub fn put_right(&self) -> u64 {
+        self.put_right.load(Ordering::Relaxed)
     }
 
     /// The store took a transaction, in so much time.

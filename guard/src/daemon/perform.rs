@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use crate::control::event::Events;
 use crate::control::protocol::{Request, Response};
 use crate::core::effects::{Change, Effects};
 use crate::core::engine::Engine;
@@ -73,6 +74,8 @@ pub struct Performer {
     pub questions: UnboundedSender<Question>,
     /// What is counted.
     pub meters: Arc<Meters>,
+    /// Who is told what happens.
+    pub events: Events,
     /// What the answers need besides.
     pub background: Background,
     /// The clocks.

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::config::agent::{LogTarget, Settings};
 use crate::config::{self, Loaded, Severity};
+use crate::control::event::{Events, What};
 use crate::control::figures;
 use crate::control::protocol::{Request, Response};
 use crate::control::server::{Bounds, Server};
@@ -99,13 +100,14 @@ async fn process(configuration: Configuration, options: RunOptions) -> Result<()
             journal_directory: options.journal_directory,
             counters: Counters::default(),
             meters: Arc::new(Meters::new(now().wall)),
+            events: Events::new(|| now().wall),
             before: None,
         },
         origin: options.origin,
     };
     let mut agent = Agent::start(configuration, &process.lasting)?;
     let server = Server::bind(&process.current.settings.socket, Bounds::default());
-    let server = server.map_err(broken)?;
+    let server = server.map_err(broken)?.telling(process.lasting.events.clone());
     let figures = figures::Server::bind(&process.current.settings.figures_socket());
     let figures = figures.map_err(broken)?;
     notify(&[NotifyState::Ready]);
@@ -254,6 +256,7 @@ impl Process {
                 }
                 tracing::info!(target: "fail2ban.server", "configuration reloaded");
                 self.lasting.meters.reloaded(now().wall);
+                self.lasting.events.tell(What::Reloaded(change.clone()));
                 self.current = next.configuration;
                 if let Some(to) = to {
                     let _ = to.send(Response::Reloaded(change));
@@ -275,6 +278,7 @@ impl Process {
     /// Tells that the configuration in force stays in force.
     fn refuse(&self, problems: &str, to: Option<oneshot::Sender<Response>>) {
         self.lasting.meters.reload_refused();
+        self.lasting.events.tell(What::ReloadRefused { problems: problems.to_owned() });
         for problem in problems.lines() {
             tracing::error!(target: "fail2ban.configreader", "{problem}");
         }

@@ -203,6 +203,9 @@ fn inside(page: &mut Page<'_>, figures: &Figures) -> fmt::Result {
     page.gauge("store_works", "Whether the store took the last transaction", None, [([], works)])?;
     let help = "Transactions that the store refused";
     page.counter("store_refusals", help, None, [([], figures.store.refused)])?;
+    page.gauge("watchers", "Who watches events now", None, [([], figures.watchers)])?;
+    let help = "Events that watchers lost because they were too slow";
+    page.counter("events_lost", help, None, [([], figures.events_lost)])?;
     let help = "Time that a transaction of the store takes";
     page.histogram("store_transaction", help, &figures.transactions)?;
     let help = "Time from the failure that led to a ban, as its daemon logged it, until the \

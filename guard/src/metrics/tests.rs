@@ -46,6 +46,8 @@ fn figures() -> Figures {
         store: StoreCounts { works: true, refused: 0 },
         transactions: Histogram::new(&[100]),
         enforcement,
+        watchers: 0,
+        events_lost: 0,
     }
 }
 

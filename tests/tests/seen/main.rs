@@ -1,21 +1,35 @@
-//! What the agent shows of itself while it works: metrics for Prometheus.
+//! What the agent shows of itself while it works: metrics for Prometheus, events, and the
+//! live view on a terminal.
 //!
 //! Each test has a real agent in a namespace, with a journal that the test writes. Whoever
 //! reads what it shows is somebody else's program.
 
 mod metrics;
+mod top;
+mod watch;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::process::Child;
 
 use anyhow::Result;
 use guard_tests::agent::{Agent, PATIENCE, beside_this_program};
-use guard_tests::deadline::wait_until;
+use guard_tests::deadline::{wait_for, wait_until};
 use guard_tests::journal_files::{JournalFiles, Record};
 use guard_tests::lan::{HOST, Lan};
 use guard_tests::probe::{self, Answer, Service, connect};
 
 const SSH: u16 = 22;
+
+/// A program that runs on, ended when this is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
 
 /// A host whose journal the test writes.
 struct World<'lan> {

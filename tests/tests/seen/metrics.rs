@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use guard_tests::command::{self, finish_with_input};
-use guard_tests::deadline::wait_for;
 use guard_tests::lan::{ATTACKER, NEIGHBOUR};
 use guard_tests::namespace::Namespace;
 use guard_tests::peers;
@@ -48,16 +47,6 @@ impl Samples {
 
     fn names(&self) -> BTreeSet<&str> {
         self.0.iter().map(|(name, ..)| name.as_str()).collect()
-    }
-}
-
-/// A program that runs on, ended when this is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
     }
 }
 
