@@ -157,6 +157,11 @@ impl Settings {
         self.state_directory.join("guard.sqlite3")
     }
 
+    /// Where the agent gives its figures to whoever may connect, beside the other socket.
+    pub fn figures_socket(&self) -> PathBuf {
+        self.socket.with_file_name("metrics.sock")
+    }
+
     /// Reads `path`, or the usual file if it is there, else the defaults.
     ///
     /// # Errors

@@ -259,6 +259,11 @@ impl Engine {
         self.full
     }
 
+    /// How many bans there may be.
+    pub fn bans_limit(&self) -> usize {
+        self.limits.bans
+    }
+
     /// Failures for which nobody can be banned, because their filter found something
     /// else than an address (`<F-ID>`, or a name with `usedns = raw`).
     pub fn without_address(&self) -> u64 {

@@ -55,6 +55,33 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
             total: performer.totals[id.index()],
         })
         .collect();
+    let mut problems = problems(performer);
+    let backend_reason = performer.background.backend_reason.clone();
+    let forged_entries = performer.background.sources.journal.forged.load(Ordering::Relaxed);
+    let wanted = wanted(performer);
+    move |picture: &Picture| {
+        let held = held_by_jail(picture);
+        problems.extend(picture.held.as_ref().err().cloned());
+        problems.extend(picture.problems.iter().cloned());
+        let counts = picture.capabilities.counts_drops;
+        let status = |known| jail_status(known, &held, counts, &wanted);
+        let jails = known.into_iter().map(status).collect();
+        Response::Status(Box::new(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: picture.backend.to_owned(),
+            backend_reason,
+            capabilities: picture.capabilities,
+            jails,
+            interfaces: picture.coverage.clone(),
+            problems,
+            forged_entries,
+            put_right: picture.put_right,
+        }))
+    }
+}
+
+/// What is wrong with the engine's half, in words.
+pub fn problems(performer: &Performer) -> Vec<String> {
     let mut problems = performer.background.problems.clone();
     problems.extend(performer.store_problem.clone());
     problems.extend(performer.engine.troubles());
@@ -90,28 +117,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
     if too_many > 0 {
         problems.push(format!("{too_many} log files are not read: there are too many"));
     }
-    let backend_reason = performer.background.backend_reason.clone();
-    let forged_entries = counters.forged.load(Ordering::Relaxed);
-    let wanted = wanted(performer);
-    move |picture: &Picture| {
-        let held = held_by_jail(picture);
-        problems.extend(picture.held.as_ref().err().cloned());
-        problems.extend(picture.problems.iter().cloned());
-        let counts = picture.capabilities.counts_drops;
-        let status = |known| jail_status(known, &held, counts, &wanted);
-        let jails = known.into_iter().map(status).collect();
-        Response::Status(Box::new(Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            backend: picture.backend.to_owned(),
-            backend_reason,
-            capabilities: picture.capabilities,
-            jails,
-            interfaces: picture.coverage.clone(),
-            problems,
-            forged_entries,
-            put_right: picture.put_right,
-        }))
-    }
+    problems
 }
 
 /// Makes the answer to [`Request::Bans`], once the kernel was looked at.
@@ -213,9 +219,12 @@ pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
         Request::Unban { jail, sources } => {
             Ok(Manual::Unban { jail: jail.as_ref().map(find).transpose()?, sources })
         }
-        Request::Status | Request::Bans | Request::Explain { .. } | Request::Reload => {
-            Err("not an order".to_owned())
-        }
+        Request::Status
+        | Request::Bans
+        | Request::Explain { .. }
+        | Request::Reload
+        | Request::Figures
+        | Request::Watch => Err("not an order".to_owned()),
     }
 }
 

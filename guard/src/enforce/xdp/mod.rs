@@ -15,7 +15,7 @@
 //!
 //! One process at a time may have this open; its caller sees to that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use guard_common::layout::Counter;
@@ -23,7 +23,7 @@ use guard_common::verdict::Verdict;
 
 use super::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, Noticed, mapped_octets};
 use crate::core::delta::{Delta, Snapshot};
-use crate::core::enforced::Dropped;
+use crate::core::figures::Traffic;
 use crate::core::host::Host;
 use crate::core::time::Timestamp;
 
@@ -278,22 +278,22 @@ impl Enforcer for Xdp {
         self.maps.replaced
     }
 
+    fn traffic(&self) -> Result<Vec<Traffic>, EnforceError> {
+        let of = |(verdict, Counter { packets, bytes }): (Verdict, Counter)| Traffic {
+            verdict: verdict.name().to_owned(),
+            packets,
+            bytes,
+        };
+        Ok(self.totals()?.into_iter().map(of).collect())
+    }
+
+    fn map_capacity(&self) -> Option<u64> {
+        Some(self.options.bans.into())
+    }
+
     fn coverage(&self) -> Vec<Coverage> {
         let interfaces = self.host.iter().flat_map(|host| &host.interfaces);
-        let numbers: HashMap<&str, u32> =
-            interfaces.map(|interface| (interface.name.as_str(), interface.index)).collect();
-        let with_drops = |one: &Coverage| {
-            let guarded = one.means != "none";
-            let number = numbers.get(one.interface.as_str()).filter(|_| guarded);
-            let counter = number.and_then(|number| self.maps.dropped_on(*number).ok());
-            let dropped = counter.map(|Counter { packets, bytes }| Dropped {
-                packets,
-                bytes,
-                sampled: false,
-            });
-            Coverage { dropped, ..one.clone() }
-        };
-        self.coverage.iter().map(with_drops).collect()
+        cover::with_drops(&self.coverage, interfaces, &self.maps)
     }
 
     fn detach(&mut self) -> Result<(), EnforceError> {
