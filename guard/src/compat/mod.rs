@@ -7,8 +7,23 @@
 //! allowed here that is not allowed there.
 //!
 //! ```text
-//! bytes ─ pickle ─► Value ─ command ─► Command ─ answer (asks the agent) ─► Reply ─ pickle ─► bytes
+//! bytes ─ pickle ─► Value ─ command ─► Command ─ answer (asks the agent) ─► Value ─ pickle ─► bytes
 //! ```
 
+#[cfg(feature = "agent")]
+pub mod answer;
+pub mod command;
+#[cfg(feature = "agent")]
+mod orders;
 pub mod pickle;
+#[cfg(feature = "agent")]
+mod properties;
+pub mod python;
+#[cfg(feature = "agent")]
+pub mod server;
 pub mod value;
+
+/// What ends each message, in both directions.
+pub const END: &[u8] = b"<F2B_END_COMMAND>";
+/// What a client says when it leaves.
+pub const CLOSE: &[u8] = b"<F2B_CLOSE_COMMAND>";

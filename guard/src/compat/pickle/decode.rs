@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::compat::pickle::reader::Reader;
 use crate::compat::value::{Fault, FaultClass, Value};
 
 /// Bounds on what one pickle may make.
@@ -33,7 +34,7 @@ pub struct PickleError {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum What {
+pub(super) enum What {
     #[error("it ends too early")]
     Short,
     #[error("instruction {0:#04x} builds more than text, numbers and lists")]
@@ -74,8 +75,7 @@ pub fn decode_answer(bytes: &[u8], bounds: Bounds) -> Result<Value, PickleError>
 }
 
 struct Machine<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    read: Reader<'a>,
     bounds: Bounds,
     /// Whether errors may be read.
     answer: bool,
@@ -102,28 +102,29 @@ enum Class {
 impl<'a> Machine<'a> {
     fn new(bytes: &'a [u8], bounds: Bounds, answer: bool) -> Self {
         let (stack, memory) = (Vec::new(), HashMap::new());
-        Self { bytes, at: 0, bounds, answer, stack, memory, made: 0 }
+        let read = Reader { bytes, at: 0 };
+        Self { read, bounds, answer, stack, memory, made: 0 }
     }
 
     fn run(mut self) -> Result<Value, PickleError> {
         let what = loop {
             match self.step() {
                 Ok(None) => {}
-                Ok(Some(value)) if self.at == self.bytes.len() => return Ok(value),
+                Ok(Some(value)) if self.read.is_done() => return Ok(value),
                 Ok(Some(_)) => break What::Long,
                 Err(what) => break what,
             }
         };
-        Err(PickleError { at: self.at, what })
+        Err(PickleError { at: self.read.at, what })
     }
 
     /// One instruction; the value, if it is the last.
     fn step(&mut self) -> Result<Option<Value>, What> {
-        let instruction = self.byte()?;
+        let instruction = self.read.byte()?;
         match instruction {
             // Protocol and frames say nothing that is needed.
-            0x80 => drop(self.byte()?),
-            0x95 => drop(self.take(8)?),
+            0x80 => drop(self.read.byte()?),
+            0x95 => drop(self.read.take(8)?),
             b'.' => {
                 let (value, _) = self.pop()?;
                 return if self.stack.is_empty() { Ok(Some(value)) } else { Err(What::Misplaced) };
@@ -133,11 +134,11 @@ impl<'a> Machine<'a> {
             0x88 => self.push(Value::Boolean(true), 0)?,
             0x89 => self.push(Value::Boolean(false), 0)?,
             b'K' | b'M' | b'J' | 0x8a | b'I' | b'L' | b'G' | b'F' => {
-                let number = self.number(instruction)?;
+                let number = self.read.number(instruction)?;
                 self.push(number, 0)?;
             }
             b'X' | 0x8c | 0x8d | b'T' | b'U' | b'B' | b'C' | b'V' | b'S' => {
-                let text = self.text(instruction)?;
+                let text = self.read.text(instruction)?;
                 self.push(Value::Text(text), 0)?;
             }
             b']' | 0x8f => self.push(Value::List(Vec::new()), 0)?,
@@ -148,7 +149,7 @@ impl<'a> Machine<'a> {
                 self.extend(vec![item])?;
             }
             b'e' | 0x90 => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.extend(items)?;
             }
             b's' => {
@@ -157,7 +158,7 @@ impl<'a> Machine<'a> {
                 self.extend_pairs(vec![key, value])?;
             }
             b'u' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.extend_pairs(items)?;
             }
             b'l' | b't' => {
@@ -170,7 +171,7 @@ impl<'a> Machine<'a> {
                 self.push(Value::Tuple(items), depth)?;
             }
             b'd' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.push(Value::Dictionary(Vec::new()), 0)?;
                 self.extend_pairs(items)?;
             }
@@ -180,96 +181,6 @@ impl<'a> Machine<'a> {
             other => return Err(What::Instruction(other)),
         }
         Ok(None)
-    }
-
-    // What is read.
-
-    fn byte(&mut self) -> Result<u8, What> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], What> {
-        let end = self.at.checked_add(length).ok_or(What::Short)?;
-        let taken = self.bytes.get(self.at..end).ok_or(What::Short)?;
-        self.at = end;
-        Ok(taken)
-    }
-
-    /// A length or index of so many bytes, the lowest first.
-    fn length(&mut self, bytes: usize) -> Result<usize, What> {
-        let bytes = self.take(bytes)?.iter().rev();
-        let number = bytes.fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        usize::try_from(number).map_err(|_| What::Short)
-    }
-
-    fn line(&mut self) -> Result<&'a [u8], What> {
-        let rest = &self.bytes[self.at..];
-        let end = rest.iter().position(|byte| *byte == b'\n').ok_or(What::Short)?;
-        self.at += end + 1;
-        Ok(&rest[..end])
-    }
-
-    fn number(&mut self, instruction: u8) -> Result<Value, What> {
-        fn parsed<T: std::str::FromStr>(line: &[u8]) -> Result<T, What> {
-            let text = std::str::from_utf8(line).map_err(|_| What::Number)?;
-            text.trim().parse().map_err(|_| What::Number)
-        }
-        Ok(match instruction {
-            b'G' => {
-                let mut bytes = [0; 8];
-                bytes.copy_from_slice(self.take(8)?);
-                Value::Fraction(f64::from_be_bytes(bytes))
-            }
-            b'F' => Value::Fraction(parsed(self.line()?)?),
-            b'I' => match self.line()? {
-                b"00" => Value::Boolean(false),
-                b"01" => Value::Boolean(true),
-                line => Value::Number(parsed(line)?),
-            },
-            b'L' => {
-                let line = self.line()?;
-                Value::Number(parsed(line.strip_suffix(b"L").unwrap_or(line))?)
-            }
-            _ => {
-                let length = match instruction {
-                    b'K' => 1,
-                    b'M' => 2,
-                    b'J' => 4,
-                    _ => usize::from(self.byte()?),
-                };
-                let bytes = self.take(length)?;
-                let signed = matches!(instruction, b'J' | 0x8a);
-                let negative = signed && bytes.last().is_some_and(|byte| byte & 0x80 != 0);
-                let mut all = [if negative { 0xff } else { 0 }; 8];
-                all.get_mut(..length).ok_or(What::Number)?.copy_from_slice(bytes);
-                Value::Number(i64::from_le_bytes(all))
-            }
-        })
-    }
-
-    fn text(&mut self, instruction: u8) -> Result<Arc<str>, What> {
-        let bytes = match instruction {
-            b'V' => self.line()?,
-            b'S' => {
-                let line = self.line()?.trim_ascii();
-                let quoted = |quote| line.strip_prefix(quote)?.strip_suffix(quote);
-                quoted(b"'").or_else(|| quoted(b"\"")).ok_or(What::Text)?
-            }
-            other => {
-                let width = match other {
-                    0x8c | b'U' | b'C' => 1,
-                    0x8d => 8,
-                    _ => 4,
-                };
-                let length = self.length(width)?;
-                self.take(length)?
-            }
-        };
-        // Those of protocol 0 are written with escapes; without any they are what they say.
-        if matches!(instruction, b'V' | b'S') && bytes.contains(&b'\\') {
-            return Err(What::Text);
-        }
-        Ok(std::str::from_utf8(bytes).map_err(|_| What::Text)?.into())
     }
 
     // What is on the stack.
@@ -295,7 +206,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Everything since the last mark.
-    fn to_mark(&mut self) -> Result<Vec<(Value, u8)>, What> {
+    fn since_mark(&mut self) -> Result<Vec<(Value, u8)>, What> {
         let mark = self.stack.iter().rposition(|slot| matches!(slot, Slot::Mark));
         let items = self.stack.split_off(mark.ok_or(What::Misplaced)? + 1);
         self.stack.pop();
@@ -310,7 +221,7 @@ impl<'a> Machine<'a> {
     /// list of them is.
     fn nested(&mut self, count: usize, instruction: u8) -> Result<(Vec<Value>, u8), What> {
         let items = match instruction {
-            b'l' | b't' => self.to_mark()?,
+            b'l' | b't' => self.since_mark()?,
             _ => {
                 let mut items = Vec::with_capacity(count);
                 for _ in 0..count {
@@ -345,7 +256,7 @@ impl<'a> Machine<'a> {
 
     fn extend_pairs(&mut self, items: Vec<(Value, u8)>) -> Result<(), What> {
         let within = self.deeper(items.iter().map(|(_, depth)| *depth).max())?;
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err(What::Misplaced);
         }
         let mut items = items.into_iter().map(|(item, _)| item);
@@ -365,12 +276,12 @@ impl<'a> Machine<'a> {
 
     fn index(&mut self, instruction: u8) -> Result<u32, What> {
         let index = match instruction {
-            b'q' | b'h' => self.length(1)?,
-            b'r' | b'j' => self.length(4)?,
+            b'q' | b'h' => self.read.length(1)?,
+            b'r' | b'j' => self.read.length(4)?,
             // In the order in which they come.
             0x94 => self.memory.len(),
             _ => {
-                let text = std::str::from_utf8(self.line()?).map_err(|_| What::Number)?;
+                let text = std::str::from_utf8(self.read.line()?).map_err(|_| What::Number)?;
                 text.trim().parse().map_err(|_| What::Number)?
             }
         };
@@ -421,7 +332,7 @@ impl<'a> Machine<'a> {
         let text = |value: &Value| value.as_text().unwrap_or_default().to_owned();
         let (module, name) = if instruction == b'c' {
             let word = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
-            (word(self.line()?), word(self.line()?))
+            (word(self.read.line()?), word(self.read.line()?))
         } else {
             let (name, module) = (self.pop()?.0, self.pop()?.0);
             (text(&module), text(&name))

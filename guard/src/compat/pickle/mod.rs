@@ -11,6 +11,7 @@
 
 mod decode;
 mod encode;
+mod reader;
 
 pub use decode::{Bounds, PickleError, decode, decode_answer};
 pub use encode::encode;
