@@ -8,6 +8,7 @@ mod check;
 mod detach;
 mod explain;
 mod import;
+mod named;
 mod offline;
 mod orders;
 mod output;
@@ -183,6 +184,9 @@ impl Context {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Some(code) = named::main() {
+        return code;
+    }
     let arguments = Arguments::parse();
     match carry_out(arguments) {
         Ok(code) => ExitCode::from(code),

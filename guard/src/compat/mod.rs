@@ -12,6 +12,7 @@
 
 #[cfg(feature = "agent")]
 pub mod answer;
+pub mod client;
 pub mod command;
 #[cfg(feature = "agent")]
 mod orders;
@@ -21,6 +22,7 @@ mod properties;
 pub mod python;
 #[cfg(feature = "agent")]
 pub mod server;
+pub mod shown;
 pub mod value;
 
 /// What ends each message, in both directions.

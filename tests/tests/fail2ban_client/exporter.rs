@@ -31,7 +31,7 @@ pub(crate) fn check(sides: &Sides<'_>) -> Result<()> {
     let ban = [&["set", "files", "banip", "192.0.2.77"][..]];
     let unban = [&["unban", "--all"][..]];
     let (theirs, ours) = (sides.server_socket(), sides.agent_socket());
-    for socket in [&theirs, &ours] {
+    for socket in [&theirs, &ours, &sides.named_socket()] {
         converse(socket, &ban)?;
     }
     let (theirs_say, ours_say) = (converse(&theirs, ASKED)?, converse(&ours, ASKED)?);
@@ -45,7 +45,7 @@ pub(crate) fn check(sides: &Sides<'_>) -> Result<()> {
     let actions = part(&part(&part(&ours_say[2], 1)?, 1)?, 1)?;
     let current = part(&part(&actions, 0)?, 1)?;
     ensure!(current == Value::Number(1), "{current:?} of {:?}", ours_say[2]);
-    for socket in [&theirs, &ours] {
+    for socket in [&theirs, &ours, &sides.named_socket()] {
         converse(socket, &unban)?;
     }
     other_jails(&ours)?;

@@ -5,6 +5,7 @@
 
 mod client;
 mod exporter;
+mod regex;
 mod script;
 mod sides;
 
@@ -42,6 +43,7 @@ fn the_real_client_prints_the_same_with_both_servers() -> Result<()> {
             }
         }
     }
+    regex::check(&sides)?;
     ensure!(wrong.is_empty(), "{} differences:\n\n{}", wrong.len(), wrong.join("\n\n"));
     Ok(())
 }

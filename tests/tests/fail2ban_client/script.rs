@@ -20,6 +20,8 @@ pub(crate) struct Ask {
     pub(crate) contains: Vec<String>,
     /// The exit code of both; the inner `None` leaves it open.
     pub(crate) exit: Option<Option<i64>>,
+    /// guard's own client prints something else than the real one; its exit code is the same.
+    pub(crate) own_words: bool,
     /// Repeated until both print this.
     pub(crate) until: Option<String>,
 }
@@ -40,6 +42,7 @@ pub(crate) fn parse(script: &str) -> Result<Vec<Step>> {
             }
             ("~", Some(Step::Ask(ask))) => ask.differs = Some(rest.to_owned()),
             ("=", Some(Step::Ask(ask))) => ask.contains.push(rest.to_owned()),
+            ("^", Some(Step::Ask(ask))) => ask.own_words = true,
             ("?", Some(Step::Ask(ask))) => ask.until = Some(rest.to_owned()),
             ("exit", Some(Step::Ask(ask))) => ask.exit = Some(rest.parse().ok()),
             _ => bail!("not understood: {line}"),

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -60,6 +61,8 @@ pub(crate) struct Sides<'namespace> {
     theirs: Client,
     ours: Client,
     agent: Agent<'namespace>,
+    /// Another agent, for guard's own client.
+    named: Agent<'namespace>,
     server: Child,
     directory: tempfile::TempDir,
 }
@@ -72,19 +75,26 @@ impl<'namespace> Sides<'namespace> {
         fs::write(&log, "")?;
         let journal = directory.path().join("journal");
         fs::create_dir(&journal)?;
-        let mut agent = Agent::new(namespace, beside_this_program()?)?
-            .setting("backend", "\"null\"")
-            .journal(&journal);
-        fs::create_dir(agent.path("etc/action.d"))?;
-        agent.write("jail.conf", &JAILS.replace("LOG", &log.display().to_string()))?;
-        agent.write("filter.d/app.conf", FILTER)?;
-        agent.write("action.d/quiet.conf", ACTION)?;
+        let program = beside_this_program()?;
+        symlink(&program, directory.path().join("fail2ban-client"))?;
+        symlink(&program, directory.path().join("fail2ban-regex"))?;
+        let jails = JAILS.replace("LOG", &log.display().to_string());
+        let prepared = || -> Result<Agent<'_>> {
+            let agent = Agent::new(namespace, program.clone())?;
+            let agent = agent.setting("backend", "\"null\"").journal(&journal);
+            fs::create_dir(agent.path("etc/action.d"))?;
+            agent.write("jail.conf", &jails)?;
+            agent.write("filter.d/app.conf", FILTER)?;
+            agent.write("action.d/quiet.conf", ACTION)?;
+            Ok(agent)
+        };
+        let (mut agent, mut named) = (prepared()?, prepared()?);
         let place = |name: &str| directory.path().join(name).display().to_string();
         agent.write(
             "fail2ban.conf",
             &format!(
                 "[Definition]\nloglevel = INFO\nlogtarget = {}\nsyslogsocket = auto\nsocket = {}\n\
-                 pidfile = {}\ndbfile = {}\ndbpurgeage = 1d\n",
+                 pidfile = {}\ndbfile = {}\ndbpurgeage = 1d\nallowipv6 = auto\n",
                 place("server.log"),
                 place("server.sock"),
                 place("server.pid"),
@@ -92,6 +102,7 @@ impl<'namespace> Sides<'namespace> {
             ),
         )?;
         agent.start()?;
+        named.start()?;
         let mut command = package.program("fail2ban-server");
         command.arg("-c").arg(agent.path("etc")).args(["-f", "start"]);
         command.env("PYTHONDONTWRITEBYTECODE", "1");
@@ -105,7 +116,7 @@ impl<'namespace> Sides<'namespace> {
         };
         let theirs = client(directory.path().join("server.sock"))?;
         let ours = client(agent.path("fail2ban.sock"))?;
-        let mut sides = Self { theirs, ours, agent, server, directory };
+        let mut sides = Self { theirs, ours, agent, named, server, directory };
         let ready = wait_until("Debian's server is ready", SLOW, || {
             sides.theirs.run(&["status".to_owned()])?;
             Ok(sides.theirs.printed()?.out.contains("files, units"))
@@ -121,6 +132,10 @@ impl<'namespace> Sides<'namespace> {
         self.directory.path().join("server.sock")
     }
 
+    pub(crate) fn named_socket(&self) -> PathBuf {
+        self.named.path("fail2ban.sock")
+    }
+
     pub(crate) fn agent_socket(&self) -> PathBuf {
         self.agent.path("fail2ban.sock")
     }
@@ -130,24 +145,26 @@ impl<'namespace> Sides<'namespace> {
         ensure!(jail == "files", "only this jail has a log");
         let path = self.directory.path().join("app.log");
         let mut log = fs::File::options().append(true).open(path)?;
-        let now = guard_tests::command::run("date", ["+%Y-%m-%d %H:%M:%S"])?;
-        writeln!(log, "{} login failed from {address}", now.trim_end())?;
+        // In whole seconds, and later than the last unban.
+        let time = guard_tests::command::run("date", ["-d+1 second", "+%Y-%m-%d %H:%M:%S"])?;
+        writeln!(log, "{} login failed from {address}", time.trim_end())?;
         Ok(())
     }
 
     /// Runs the client on both sides.
     pub(crate) fn compare(&mut self, ask: &Ask) -> Result<()> {
         let mut run = || self.both(&ask.words);
-        let (theirs, ours) = match &ask.until {
+        let (theirs, ours, named) = match &ask.until {
             None => run()?,
             Some(text) => wait_for(&format!("“{text}” on both sides"), SLOW, || {
-                let (theirs, ours) = run()?;
-                let both = theirs.out.contains(text) && ours.out.contains(text);
-                Ok(both.then_some((theirs, ours)))
+                let all = run()?;
+                let printed = [&all.0, &all.1, &all.2].iter().all(|one| one.out.contains(text));
+                Ok(printed.then_some(all))
             })
             .with_context(|| format!("$ {}", ask.words.join(" ")))?,
         };
-        let [theirs, ours] = [theirs, ours].map(|printed| unordered(&ask.words, printed));
+        let [theirs, ours, named] =
+            [theirs, ours, named].map(|printed| comparable(&ask.words, printed));
         let shown =
             || format!("$ {}\nFail2Ban: {theirs:#?}\nguard: {ours:#?}", ask.words.join(" "));
         match &ask.differs {
@@ -161,20 +178,57 @@ impl<'namespace> Sides<'namespace> {
             let codes = (theirs.code, ours.code);
             ensure!(codes == (Some(code), Some(code)), "exit {code}:\n{}", shown());
         }
+        let by_name = || format!("{}\nfail2ban-client is guardctl: {named:#?}", shown());
+        match ask.own_words {
+            true => ensure!(named.code == ours.code, "{}", by_name()),
+            false => ensure!(named == ours, "{}", by_name()),
+        }
         // No answer is ever a broken one.
         ensure!(!ours.error.contains("Traceback"), "{}", shown());
         Ok(())
     }
 
-    fn both(&mut self, words: &[String]) -> Result<(Printed, Printed)> {
+    fn both(&mut self, words: &[String]) -> Result<(Printed, Printed, Printed)> {
         self.theirs.run(words)?;
         self.ours.run(words)?;
-        Ok((self.theirs.printed()?, self.ours.printed()?))
+        let socket = ["-s".to_owned(), self.named_socket().display().to_string(), "--".to_owned()];
+        let words: Vec<String> = socket.into_iter().chain(words.iter().cloned()).collect();
+        let named = self.by_name("fail2ban-client", &words)?;
+        // They are two agents, in two places.
+        let place = |agent: &Agent<'_>| agent.path("").display().to_string();
+        let (theirs, mut ours) = (self.theirs.printed()?, self.ours.printed()?);
+        ours.out = ours.out.replace(&place(&self.agent), "AGENT/");
+        let out = named.out.replace(&place(&self.named), "AGENT/");
+        Ok((theirs, ours, Printed { out, ..named }))
+    }
+
+    /// Runs guardctl by another name.
+    pub(crate) fn by_name(&self, program: &str, words: &[String]) -> Result<Printed> {
+        let mut command = Command::new(self.directory.path().join(program));
+        let output = guard_tests::command::output(command.args(words))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().map(i64::from);
+        Ok(Printed::new(&text(&output.stdout), &text(&output.stderr), code))
+    }
+
+    /// A file with failures in it, and the directory of the filters.
+    pub(crate) fn log_and_filters(&self) -> (PathBuf, PathBuf) {
+        (self.directory.path().join("app.log"), self.agent.path("etc"))
     }
 }
 
-/// Lists in no order in theirs are compared as sets.
-fn unordered(words: &[String], printed: Printed) -> Printed {
+/// Without times of the day; lists that are in no order in theirs as sets.
+fn comparable(words: &[String], printed: Printed) -> Printed {
+    if words.iter().any(|word| word == "--with-time") {
+        let timeless = |word: &str| match word {
+            _ if word.contains(':') && word.contains("::") => word.to_owned(),
+            _ if word.contains(':') => "TIME".to_owned(),
+            _ if word.len() == 10 && word.matches('-').count() == 2 => "DATE".to_owned(),
+            other => other.to_owned(),
+        };
+        let words = printed.out.split([' ', '\n']).map(timeless).collect::<Vec<_>>();
+        return Printed { out: words.join(" "), ..printed };
+    }
     if !words.iter().any(|word| word.contains("ignoreip")) {
         return printed;
     }
