@@ -18,6 +18,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::core::enforced::Dropped;
 use crate::core::figures::{Figures, Histogram, JailCounts, SourceCounts};
 use crate::core::time::{Span, Timestamp};
 
@@ -162,7 +163,8 @@ fn kernel(page: &mut Page<'_>, figures: &Figures) -> fmt::Result {
     page.gauge("interface_guarded", help, None, covered)?;
     let dropped = |of: fn(&Dropped) -> u64| {
         let counted = figures.interfaces.iter();
-        counted.map(move |one| ([("interface", one.interface.as_str())], one.dropped.as_ref().map(of)))
+        counted
+            .map(move |one| ([("interface", one.interface.as_str())], one.dropped.as_ref().map(of)))
     };
     let help = "Packets dropped on the interface";
     page.counter("interface_dropped_packets", help, None, known(dropped(|all| all.packets)))?;

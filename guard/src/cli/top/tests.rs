@@ -37,6 +37,7 @@ fn figures(seconds: i64, jails: Vec<JailCounts>, dropped: Option<u64>) -> Figure
         interface: interface.to_owned(),
         means: means.to_owned(),
         reason: "why".to_owned(),
+        dropped: None,
     };
     Figures {
         version: "9.8.7".to_owned(),

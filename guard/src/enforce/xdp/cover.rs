@@ -91,11 +91,8 @@ pub(super) fn with_drops<'i>(
         let guarded = one.means != "none";
         let number = numbers.get(one.interface.as_str()).filter(|_| guarded);
         let counter = number.and_then(|number| maps.dropped_on(*number).ok());
-        let dropped = counter.map(|Counter { packets, bytes }| Dropped {
-            packets,
-            bytes,
-            sampled: false,
-        });
+        let dropped =
+            counter.map(|Counter { packets, bytes }| Dropped { packets, bytes, sampled: false });
         Coverage { dropped, ..one.clone() }
     };
     coverage.iter().map(with_drops).collect()
