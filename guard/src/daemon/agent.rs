@@ -188,7 +188,7 @@ impl Agent {
         let background = Background { backend_reason, problems, sources };
         let performer = Performer {
             engine,
-            store,
+            store: Box::new(store),
             names,
             totals,
             jobs,

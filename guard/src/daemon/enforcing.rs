@@ -5,6 +5,8 @@
 //! asked. Invariant: nothing is reported or answered as done that the kernel refused;
 //! a refusal is repaired with the whole snapshot until it holds.
 
+mod watch;
+
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -12,14 +14,15 @@ use tokio::sync::mpsc::WeakUnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::control::protocol::Response;
-use crate::core::delta::{Ban, Delta, Snapshot};
+use crate::core::delta::{Delta, Snapshot};
 use crate::core::effects::Report;
 use crate::core::enforced::{Capabilities, Coverage, Held};
 use crate::core::host::Host;
 use crate::core::jail::JailName;
 use crate::daemon::perform::Command;
 use crate::daemon::report;
-use crate::enforce::{EnforceError, Enforcer, Moment};
+use crate::enforce::{Enforcer, Moment};
+use watch::Watch;
 
 /// One thing for the enforcer to do.
 pub enum Job {
@@ -76,191 +79,152 @@ pub struct Picture {
 /// First and longest pause between attempts to repair.
 const REPAIR_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
-/// How often it is looked whether others changed something.
-const INSPECTION: Duration = Duration::from_secs(1);
-/// The part of a core that going over all bans may take, as its inverse.
-const PASS_SHARE: u32 = 100;
-
 /// Works until the other end of `jobs` is gone. `broken` is what went wrong when the
 /// ban set was put into the kernel at the start, if anything did.
 pub fn work(
-    mut enforcer: Box<dyn Enforcer>,
+    enforcer: Box<dyn Enforcer>,
     broken: Option<&str>,
     names: &[JailName],
     jobs: &Receiver<Job>,
     engine: &WeakUnboundedSender<Command>,
     now: fn() -> Moment,
 ) {
-    let mut repair: Option<Repair> = broken.map(Repair::after);
-    let mut uncovered: Option<String> = None;
-    let mut watch = Watch { due: Instant::now() + INSPECTION, ..Watch::default() };
+    let mut enforcing = Enforcing::new(enforcer, broken, names, engine.clone(), now);
     loop {
-        if let Some(cause) = watch.inspect_if_due(&mut *enforcer)
-            && repair.is_none()
-        {
-            repair = Some(Repair::after(&cause));
-        }
-        let mut due = watch.due;
-        if let Some(repair) = &mut repair {
-            repair.ask_if_due(engine);
-            due = due.min(repair.due);
-        }
-        let job = jobs.recv_timeout(due.saturating_duration_since(Instant::now()));
-        match job {
+        let due = enforcing.look_after(Instant::now());
+        match jobs.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
-            Ok(Job::Apply { deltas, reports, answer }) => {
-                if repair.is_none()
+            Ok(job) => enforcing.take(job, Instant::now()),
+        }
+    }
+}
+
+/// An enforcer at work: what it is to make good, and its eye on the kernel.
+pub struct Enforcing<'a> {
+    enforcer: Box<dyn Enforcer>,
+    names: &'a [JailName],
+    engine: WeakUnboundedSender<Command>,
+    now: fn() -> Moment,
+    repair: Option<Repair>,
+    uncovered: Option<String>,
+    watch: Watch,
+}
+
+impl<'a> Enforcing<'a> {
+    /// As [`work`]; it begins at this instant.
+    pub fn new(
+        enforcer: Box<dyn Enforcer>,
+        broken: Option<&str>,
+        names: &'a [JailName],
+        engine: WeakUnboundedSender<Command>,
+        now: fn() -> Moment,
+    ) -> Self {
+        let start = Instant::now();
+        let repair = broken.map(|cause| Repair::after(cause, start));
+        let watch = Watch::from(start);
+        Self { enforcer, names, engine, now, repair, uncovered: None, watch }
+    }
+
+    /// Looks at the kernel and asks for the whole ban set, each if it is time; until when
+    /// nothing more is to be done but jobs.
+    pub fn look_after(&mut self, instant: Instant) -> Instant {
+        if let Some(cause) = self.watch.inspect_if_due(&mut *self.enforcer, instant)
+            && self.repair.is_none()
+        {
+            self.repair = Some(Repair::after(&cause, instant));
+        }
+        let mut due = self.watch.due;
+        if let Some(repair) = &mut self.repair {
+            repair.ask_if_due(&self.engine, instant);
+            due = due.min(repair.due);
+        }
+        due
+    }
+
+    /// Does one job.
+    pub fn take(&mut self, job: Job, instant: Instant) {
+        match job {
+            Job::Apply { deltas, reports, answer } => {
+                if self.repair.is_none()
                     && !deltas.is_empty()
-                    && let Err(error) = enforcer.apply(&deltas, now())
+                    && let Err(error) = self.enforcer.apply(&deltas, (self.now)())
                 {
-                    repair = Some(Repair::after(&error.to_string()));
+                    self.repair = Some(Repair::after(&error.to_string(), instant));
                 }
-                match &mut repair {
-                    Some(repair) => repair.wait(names, reports, answer),
+                match &mut self.repair {
+                    Some(repair) => repair.wait(self.names, reports, answer, instant),
                     None => {
-                        report::write(names, &reports);
+                        report::write(self.names, &reports);
                         answer.into_iter().for_each(Answer::give);
                     }
                 }
             }
-            Ok(Job::Replace(_)) if repair.is_none() && !watch.pass_due() => {}
-            Ok(Job::Replace(snapshot)) => match watch.pass(&mut *enforcer, &snapshot, now()) {
-                Ok(()) => {
-                    watch.count(enforcer.replaced(), &snapshot, repair.is_some(), now());
-                    if let Some(repair) = repair.take() {
-                        let bans = snapshot.bans.len();
-                        tracing::info!(target: "fail2ban.actions", notice = true,
-                            "the kernel holds all {bans} bans again");
-                        report::write(names, &repair.reports);
-                        repair.answers.into_iter().for_each(Answer::give);
-                    }
-                }
-                Err(error) => {
-                    let cause = error.to_string();
-                    let repair = repair.get_or_insert_with(|| Repair::after(&cause));
-                    repair.fail(cause);
-                }
-            },
-            Ok(Job::Follow(host)) => {
-                let problem = enforcer.follow(&host).err().map(|error| error.to_string());
-                if problem != uncovered {
+            Job::Replace(_) if self.repair.is_none() && !self.watch.pass_due(instant) => {}
+            Job::Replace(snapshot) => self.replace(&snapshot, instant),
+            Job::Follow(host) => {
+                let problem = self.enforcer.follow(&host).err().map(|error| error.to_string());
+                if problem != self.uncovered {
                     if let Some(problem) = &problem {
                         tracing::error!(target: "fail2ban.actions", "{problem}");
                     }
-                    uncovered = problem;
+                    self.uncovered = problem;
                 }
             }
-            Ok(Job::Look { answer, to }) => {
-                let problems = repair.iter().map(|repair| repair.cause.clone());
-                let coverage = enforcer.coverage();
-                // What no interface asks for enforces nothing.
-                let idle = !coverage.is_empty() && coverage.iter().all(|one| one.means == "none");
-                let held = if idle { Ok(Vec::new()) } else { enforcer.held(now()) };
-                let picture = Picture {
-                    backend: enforcer.name(),
-                    capabilities: enforcer.capabilities(),
-                    held: held.map_err(|error| error.to_string()),
-                    coverage,
-                    problems: problems.chain(uncovered.clone()).chain(watch.problem()).collect(),
-                    put_right: watch.put_right,
-                };
-                let response = answer(&picture);
-                watch.asked |= response.shows_missing_bans();
+            Job::Look { answer, to } => {
+                let response = answer(&self.picture());
+                self.watch.asked |= response.shows_missing_bans();
                 if response.shows_missing_bans()
-                    && let Some(engine) = engine.upgrade()
+                    && let Some(engine) = self.engine.upgrade()
                 {
                     let _ = engine.send(Command::Resync);
                 }
                 // Whoever asked may have left.
                 let _ = to.send(response);
             }
-            Ok(Job::Ping(to)) => {
+            Job::Ping(to) => {
                 let _ = to.send(());
             }
         }
     }
-}
 
-/// The eye on what others do to the kernel's half.
-struct Watch {
-    /// When to look next.
-    due: Instant,
-    put_right: u64,
-    problem: Option<String>,
-    /// When all bans may be gone over again.
-    pass_due: Instant,
-    /// Bans were seen to be missing.
-    asked: bool,
-}
-
-impl Default for Watch {
-    fn default() -> Self {
-        let now = Instant::now();
-        Self { due: now, put_right: 0, problem: None, pass_due: now, asked: false }
-    }
-}
-
-impl Watch {
-    /// Looks when it is time; gives what takes the whole ban set to put right.
-    fn inspect_if_due(&mut self, enforcer: &mut dyn Enforcer) -> Option<String> {
-        if Instant::now() < self.due {
-            return None;
-        }
-        let noticed = enforcer.inspect();
-        self.due = Instant::now() + INSPECTION;
-        match noticed {
-            Ok(noticed) => {
-                for what in &noticed.put_right {
-                    tracing::warn!(target: "fail2ban.actions", "{what}; put right");
-                    self.put_right += 1;
+    /// Goes over all bans, and says so when that made something good.
+    fn replace(&mut self, snapshot: &Snapshot, instant: Instant) {
+        let now = (self.now)();
+        match self.watch.pass(&mut *self.enforcer, snapshot, now) {
+            Ok(()) => {
+                self.watch.count(self.enforcer.replaced(), snapshot, self.repair.is_some(), now);
+                if let Some(repair) = self.repair.take() {
+                    let bans = snapshot.bans.len();
+                    tracing::info!(target: "fail2ban.actions", notice = true,
+                        "the kernel holds all {bans} bans again");
+                    report::write(self.names, &repair.reports);
+                    repair.answers.into_iter().for_each(Answer::give);
                 }
-                self.problem = None;
-                self.put_right += u64::from(noticed.broken.is_some());
-                noticed.broken
             }
             Err(error) => {
-                let problem = error.to_string();
-                if self.problem.as_ref() != Some(&problem) {
-                    tracing::error!(target: "fail2ban.actions", "{problem}");
-                }
-                self.problem = Some(problem);
-                None
+                let cause = error.to_string();
+                let repair = self.repair.get_or_insert_with(|| Repair::after(&cause, instant));
+                repair.fail(cause);
             }
         }
     }
 
-    fn problem(&self) -> Option<String> {
-        self.problem.clone()
-    }
-
-    /// Whether all bans may be gone over now, or must be.
-    fn pass_due(&self) -> bool {
-        self.asked || Instant::now() >= self.pass_due
-    }
-
-    /// Goes over all bans, and leaves time until it does so again.
-    fn pass(
-        &mut self,
-        enforcer: &mut dyn Enforcer,
-        snapshot: &Snapshot,
-        now: Moment,
-    ) -> Result<(), EnforceError> {
-        let start = Instant::now();
-        let replaced = enforcer.replace(snapshot, now);
-        self.pass_due = Instant::now() + start.elapsed() * PASS_SHARE;
-        self.asked = false;
-        replaced
-    }
-
-    /// Takes note of what a pass changed. It is expected to after a failure, and when a
-    /// ban ended just before it.
-    fn count(&mut self, changes: usize, snapshot: &Snapshot, repaired: bool, now: Moment) {
-        let ended = |ban: &Ban| ban.until.is_some_and(|until| until <= now.wall);
-        if changes > 0 && !repaired && !snapshot.bans.iter().any(ended) {
-            tracing::warn!(target: "fail2ban.actions",
-                "the kernel differed from the bans in {changes} places; put right");
-            self.put_right += 1;
+    fn picture(&mut self) -> Picture {
+        let problems = self.repair.iter().map(|repair| repair.cause.clone());
+        let problems = problems.chain(self.uncovered.clone()).chain(self.watch.problem());
+        let problems = problems.collect();
+        let coverage = self.enforcer.coverage();
+        // What no interface asks for enforces nothing.
+        let idle = !coverage.is_empty() && coverage.iter().all(|one| one.means == "none");
+        let held = if idle { Ok(Vec::new()) } else { self.enforcer.held((self.now)()) };
+        Picture {
+            backend: self.enforcer.name(),
+            capabilities: self.enforcer.capabilities(),
+            held: held.map_err(|error| error.to_string()),
+            coverage,
+            problems,
+            put_right: self.watch.put_right,
         }
     }
 }
@@ -281,11 +245,11 @@ const WAITING_REPORTS: usize = 100_000;
 
 impl Repair {
     /// Begins at once: most often it was only somebody else's change of the kernel.
-    fn after(cause: &str) -> Self {
+    fn after(cause: &str, instant: Instant) -> Self {
         tracing::error!(target: "fail2ban.actions", "enforcing: {cause}");
         Self {
             cause: cause.to_owned(),
-            due: Instant::now(),
+            due: instant,
             pause: REPAIR_PAUSE.0,
             reports: Vec::new(),
             answers: Vec::new(),
@@ -293,11 +257,11 @@ impl Repair {
     }
 
     /// Asks for the whole ban set when it is time, ever less often.
-    fn ask_if_due(&mut self, engine: &WeakUnboundedSender<Command>) {
-        if Instant::now() < self.due {
+    fn ask_if_due(&mut self, engine: &WeakUnboundedSender<Command>, instant: Instant) {
+        if instant < self.due {
             return;
         }
-        self.due = Instant::now() + self.pause;
+        self.due = instant + self.pause;
         self.pause = (self.pause * 2).min(REPAIR_PAUSE.1);
         // While the agent stops there is nobody to ask.
         if let Some(engine) = engine.upgrade() {
@@ -306,7 +270,13 @@ impl Repair {
     }
 
     /// Keeps what may only be said when the kernel holds it.
-    fn wait(&mut self, names: &[JailName], reports: Vec<Report>, answer: Option<Answer>) {
+    fn wait(
+        &mut self,
+        names: &[JailName],
+        reports: Vec<Report>,
+        answer: Option<Answer>,
+        instant: Instant,
+    ) {
         // What was found is true whether or not the kernel acts on it.
         let (found, waits): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_about_lines);
         report::write(names, &found);
@@ -315,7 +285,7 @@ impl Repair {
         self.answers.extend(answer);
         // Something new to enforce is worth an attempt soon.
         self.pause = REPAIR_PAUSE.0;
-        self.due = self.due.min(Instant::now() + REPAIR_PAUSE.0);
+        self.due = self.due.min(instant + REPAIR_PAUSE.0);
     }
 
     /// An attempt failed: whoever waits is told.
