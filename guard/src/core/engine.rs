@@ -53,6 +53,10 @@ pub struct Limits {
     pub history: Span,
 }
 
+/// So much earlier than what came before it may an entry be, and still be judged as if
+/// the log had been read in any other portions.
+const DISORDER: Span = Span::from_seconds(60);
+
 /// What the engine must be given because it may not find it out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seed {
@@ -91,8 +95,6 @@ pub struct Engine {
     places: Vec<Place>,
     /// Before this nothing was written to a log file that is not read; of the last batch.
     files_read: Timestamp,
-    /// So far the journal is read.
-    journal_read: Timestamp,
 }
 
 /// What was stored, in the order in which it was stored, for the started jails.
@@ -161,7 +163,6 @@ impl Engine {
             asking: Asking::default(),
             places: Vec::new(),
             files_read: Timestamp::default(),
-            journal_read: Timestamp::default(),
         };
         let mut effects = Effects::default();
         engine.restore_lists(stored.lists, now, &mut effects);
@@ -293,8 +294,9 @@ impl Engine {
 
     fn read(&mut self, now: Timestamp, batch: Batch, effects: &mut Effects) {
         let from_file = batch.position.is_of_file();
-        let read = if from_file { &mut self.files_read } else { &mut self.journal_read };
-        *read = batch.position.time;
+        if from_file {
+            self.files_read = batch.position.time;
+        }
         for entry in &batch.entries {
             self.show(now, entry, effects);
             self.feed(now, effects);
@@ -305,11 +307,11 @@ impl Engine {
             if cell.jail.reads_files().is_some_and(|reads_files| reads_files != from_file) {
                 continue;
             }
-            let horizon = batch.position.time - cell.jail.find_time;
-            while let Some(source) = cell.windows.expire_one(horizon) {
+            let settled = batch.position.time - DISORDER;
+            while let Some(source) = cell.windows.expire_one(settled - cell.jail.find_time) {
                 effects.persist.push(Change::Forget { jail, source, before: None });
             }
-            for (source, _) in cell.pardons.extract_if(|_, until| *until < batch.position.time) {
+            for (source, _) in cell.pardons.extract_if(|_, until| *until < settled) {
                 effects.persist.push(Change::Pardon { jail, source, until: None });
             }
         }
@@ -359,8 +361,8 @@ impl Engine {
         let cell = &mut self.cells[jail.index()];
         let settled = match cell.jail.reads_files() {
             Some(true) => self.files_read,
-            Some(false) => self.journal_read,
-            None => failure.time,
+            // What else was read in the same batch must not matter.
+            Some(false) | None => failure.time,
         };
         if cell.pardons(&failure, source) {
             effects.report.push(Report::Ignored { failure, allowed: Allowed::Pardoned });

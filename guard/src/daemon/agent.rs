@@ -194,7 +194,7 @@ impl Agent {
                 enforcing::work(
                     enforcer,
                     unenforced.as_deref(),
-                    &teller,
+                    teller,
                     &job_inbox,
                     &commands,
                     now,
@@ -205,7 +205,7 @@ impl Agent {
         let background = Background { backend_reason, problems, sources, described };
         let performer = Performer {
             engine,
-            store,
+            store: Box::new(store),
             names,
             totals,
             jobs,

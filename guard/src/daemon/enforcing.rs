@@ -5,6 +5,8 @@
 //! asked. Invariant: nothing is reported or answered as done that the kernel refused;
 //! a refusal is repaired with the whole snapshot until it holds.
 
+mod watch;
+
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,7 @@ use tokio::sync::mpsc::WeakUnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::control::protocol::Response;
-use crate::core::delta::{Ban, Delta, Snapshot};
+use crate::core::delta::{Delta, Snapshot};
 use crate::core::effects::Report;
 use crate::core::enforced::{Capabilities, Coverage, Held};
 use crate::core::host::Host;
@@ -22,6 +24,7 @@ use crate::daemon::perform::Command;
 use crate::daemon::tally::Tallies;
 use crate::daemon::teller::Teller;
 use crate::enforce::{EnforceError, Enforcer, Moment};
+use watch::Watch;
 
 /// One thing for the enforcer to do.
 pub enum Job {
@@ -87,220 +90,181 @@ pub struct Picture {
 /// First and longest pause between attempts to repair.
 const REPAIR_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
-/// How often it is looked whether others changed something.
-const INSPECTION: Duration = Duration::from_secs(1);
-/// The part of a core that going over all bans may take, as its inverse.
-const PASS_SHARE: u32 = 100;
-
 /// Works until the other end of `jobs` is gone. `broken` is what went wrong when the
 /// ban set was put into the kernel at the start, if anything did.
 pub fn work(
-    mut enforcer: Box<dyn Enforcer>,
+    enforcer: Box<dyn Enforcer>,
     broken: Option<&str>,
-    teller: &Teller,
+    teller: Teller,
     jobs: &Receiver<Job>,
     engine: &WeakUnboundedSender<Command>,
     now: fn() -> Moment,
 ) {
-    let mut repair: Option<Repair> = broken.map(|cause| Repair::after(cause, teller));
-    let mut uncovered: Option<String> = None;
-    let mut watch = Watch { due: Instant::now() + INSPECTION, ..Watch::default() };
-    let mut tallies = Tallies::default();
+    let mut enforcing = Enforcing::new(enforcer, broken, teller, engine.clone(), now);
     loop {
-        if let Some(cause) = watch.inspect_if_due(&mut *enforcer, teller)
-            && repair.is_none()
-        {
-            repair = Some(Repair::after(&cause, teller));
-        }
-        let mut due = watch.due;
-        if let Some(repair) = &mut repair {
-            repair.ask_if_due(engine);
-            due = due.min(repair.due);
-        }
-        let job = jobs.recv_timeout(due.saturating_duration_since(Instant::now()));
-        if job.is_ok() {
-            teller.meters.job_taken();
-        }
-        match job {
+        let due = enforcing.look_after(Instant::now());
+        match jobs.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
-            Ok(Job::Apply { deltas, reports, answer }) => {
-                if repair.is_none()
+            Ok(job) => enforcing.take(job, Instant::now()),
+        }
+    }
+}
+
+/// An enforcer at work: what it is to make good, and its eye on the kernel.
+pub struct Enforcing {
+    enforcer: Box<dyn Enforcer>,
+    teller: Teller,
+    engine: WeakUnboundedSender<Command>,
+    now: fn() -> Moment,
+    repair: Option<Repair>,
+    uncovered: Option<String>,
+    watch: Watch,
+    tallies: Tallies,
+}
+
+impl Enforcing {
+    /// As [`work`]; it begins at this instant.
+    pub fn new(
+        enforcer: Box<dyn Enforcer>,
+        broken: Option<&str>,
+        teller: Teller,
+        engine: WeakUnboundedSender<Command>,
+        now: fn() -> Moment,
+    ) -> Self {
+        let start = Instant::now();
+        let repair = broken.map(|cause| Repair::after(cause, &teller, start));
+        let (watch, tallies) = (Watch::from(start), Tallies::default());
+        Self { enforcer, teller, engine, now, repair, uncovered: None, watch, tallies }
+    }
+
+    /// Looks at the kernel and asks for the whole ban set, each if it is time; until when
+    /// nothing more is to be done but jobs.
+    pub fn look_after(&mut self, instant: Instant) -> Instant {
+        if let Some(cause) = self.watch.inspect_if_due(&mut *self.enforcer, &self.teller, instant)
+            && self.repair.is_none()
+        {
+            self.repair = Some(Repair::after(&cause, &self.teller, instant));
+        }
+        let mut due = self.watch.due;
+        if let Some(repair) = &mut self.repair {
+            repair.ask_if_due(&self.engine, instant);
+            due = due.min(repair.due);
+        }
+        due
+    }
+
+    /// Does one job.
+    pub fn take(&mut self, job: Job, instant: Instant) {
+        self.teller.meters.job_taken();
+        match job {
+            Job::Apply { deltas, reports, answer } => {
+                if self.repair.is_none()
                     && !deltas.is_empty()
-                    && let Err(error) = enforcer.apply(&deltas, now())
+                    && let Err(error) = self.enforcer.apply(&deltas, (self.now)())
                 {
-                    repair = Some(Repair::after(&error.to_string(), teller));
+                    self.repair = Some(Repair::after(&error.to_string(), &self.teller, instant));
                 }
-                match &mut repair {
-                    Some(repair) => repair.wait(teller, reports, answer),
+                match &mut self.repair {
+                    Some(repair) => repair.wait(&self.teller, reports, answer, instant),
                     None => {
-                        teller.tell(&reports, now());
+                        self.teller.tell(&reports, (self.now)());
                         answer.into_iter().for_each(Answer::give);
                     }
                 }
             }
-            Ok(Job::Replace(_)) if repair.is_none() && !watch.pass_due() => {}
-            Ok(Job::Replace(snapshot)) => match watch.pass(&mut *enforcer, &snapshot, now()) {
-                Ok(()) => {
-                    let changes = enforcer.replaced();
-                    count(changes, &snapshot, repair.is_some(), now(), teller);
-                    if let Some(repair) = repair.take() {
-                        teller.holds_again(snapshot.bans.len());
-                        teller.tell(&repair.reports, now());
-                        repair.answers.into_iter().for_each(Answer::give);
-                    }
-                }
-                Err(error) => {
-                    let cause = error.to_string();
-                    let repair = repair.get_or_insert_with(|| Repair::after(&cause, teller));
-                    repair.fail(cause, teller);
-                }
-            },
-            Ok(Job::Follow(host)) => {
-                let problem = enforcer.follow(&host).err().map(|error| error.to_string());
-                if problem != uncovered {
+            Job::Replace(_) if self.repair.is_none() && !self.watch.pass_due(instant) => {}
+            Job::Replace(snapshot) => self.replace(&snapshot, instant),
+            Job::Follow(host) => {
+                let problem = self.enforcer.follow(&host).err().map(|error| error.to_string());
+                if problem != self.uncovered {
                     if let Some(problem) = &problem {
                         tracing::error!(target: "fail2ban.actions", "{problem}");
                     }
-                    uncovered = problem;
+                    self.uncovered = problem;
                 }
             }
-            Ok(Job::Look { answer, to }) => {
-                let problems = problems(repair.as_ref(), uncovered.as_ref(), &watch);
-                let coverage = enforcer.coverage();
-                // What no interface asks for enforces nothing.
-                let idle = !coverage.is_empty() && coverage.iter().all(|one| one.means == "none");
-                let held = if idle { Ok(Vec::new()) } else { enforcer.held(now()) };
-                let picture = Picture {
-                    backend: enforcer.name(),
-                    capabilities: enforcer.capabilities(),
-                    held: held.map_err(|error| error.to_string()),
-                    coverage,
-                    problems,
-                    put_right: teller.meters.put_right(),
-                };
-                let response = answer(&picture);
-                watch.give(response, to, engine);
+            Job::Look { answer, to } => {
+                let response = answer(&self.picture());
+                self.give(response, to);
             }
-            Ok(Job::Count { wanted, answer, to }) => {
-                let words = |error: EnforceError| error.to_string();
-                let enforced = Enforced {
-                    backend: enforcer.name(),
-                    tally: tallies.tally(&mut *enforcer, &wanted, now()).map_err(words),
-                    traffic: enforcer.traffic().map_err(words),
-                    coverage: enforcer.coverage(),
-                    problems: problems(repair.as_ref(), uncovered.as_ref(), &watch),
-                };
-                watch.give(answer(enforced), to, engine);
+            Job::Count { wanted, answer, to } => {
+                let response = answer(self.count(&wanted));
+                self.give(response, to);
             }
-            Ok(Job::Ping(to)) => {
+            Job::Ping(to) => {
                 let _ = to.send(());
             }
         }
     }
-}
 
-/// What is wrong with the kernel's half, in words.
-fn problems(repair: Option<&Repair>, uncovered: Option<&String>, watch: &Watch) -> Vec<String> {
-    let repair = repair.map(|repair| repair.cause.clone());
-    repair.into_iter().chain(uncovered.cloned()).chain(watch.problem()).collect()
-}
-
-/// The eye on what others do to the kernel's half.
-struct Watch {
-    /// When to look next.
-    due: Instant,
-    problem: Option<String>,
-    /// When all bans may be gone over again.
-    pass_due: Instant,
-    /// Bans were seen to be missing.
-    asked: bool,
-}
-
-impl Default for Watch {
-    fn default() -> Self {
-        let now = Instant::now();
-        Self { due: now, problem: None, pass_due: now, asked: false }
-    }
-}
-
-impl Watch {
-    /// Looks when it is time; gives what takes the whole ban set to put right.
-    fn inspect_if_due(&mut self, enforcer: &mut dyn Enforcer, teller: &Teller) -> Option<String> {
-        if Instant::now() < self.due {
-            return None;
-        }
-        let noticed = enforcer.inspect();
-        self.due = Instant::now() + INSPECTION;
-        match noticed {
-            Ok(noticed) => {
-                for what in &noticed.put_right {
-                    teller.put_right(what);
+    /// Goes over all bans, and says so when that made something good.
+    fn replace(&mut self, snapshot: &Snapshot, instant: Instant) {
+        let now = (self.now)();
+        match self.watch.pass(&mut *self.enforcer, snapshot, now) {
+            Ok(()) => {
+                let (changes, repaired) = (self.enforcer.replaced(), self.repair.is_some());
+                watch::count(changes, snapshot, repaired, now, &self.teller);
+                if let Some(repair) = self.repair.take() {
+                    self.teller.holds_again(snapshot.bans.len());
+                    self.teller.tell(&repair.reports, now);
+                    repair.answers.into_iter().for_each(Answer::give);
                 }
-                self.problem = None;
-                if noticed.broken.is_some() {
-                    teller.meters.is_put_right();
-                }
-                noticed.broken
             }
             Err(error) => {
-                let problem = error.to_string();
-                if self.problem.as_ref() != Some(&problem) {
-                    tracing::error!(target: "fail2ban.actions", "{problem}");
-                }
-                self.problem = Some(problem);
-                None
+                let cause = error.to_string();
+                let teller = &self.teller;
+                let repair =
+                    self.repair.get_or_insert_with(|| Repair::after(&cause, teller, instant));
+                repair.fail(cause, teller);
             }
         }
     }
 
-    fn problem(&self) -> Option<String> {
-        self.problem.clone()
+    fn picture(&mut self) -> Picture {
+        let coverage = self.enforcer.coverage();
+        // What no interface asks for enforces nothing.
+        let idle = !coverage.is_empty() && coverage.iter().all(|one| one.means == "none");
+        let held = if idle { Ok(Vec::new()) } else { self.enforcer.held((self.now)()) };
+        Picture {
+            backend: self.enforcer.name(),
+            capabilities: self.enforcer.capabilities(),
+            held: held.map_err(|error| error.to_string()),
+            coverage,
+            problems: self.problems(),
+            put_right: self.teller.meters.put_right(),
+        }
+    }
+
+    /// What the kernel holds in numbers, where so many bans of each jail there should be.
+    fn count(&mut self, wanted: &[(JailName, u64)]) -> Enforced {
+        let words = |error: EnforceError| error.to_string();
+        let tally = self.tallies.tally(&mut *self.enforcer, wanted, (self.now)());
+        Enforced {
+            backend: self.enforcer.name(),
+            tally: tally.map_err(words),
+            traffic: self.enforcer.traffic().map_err(words),
+            coverage: self.enforcer.coverage(),
+            problems: self.problems(),
+        }
+    }
+
+    /// What is wrong with the kernel's half, in words.
+    fn problems(&self) -> Vec<String> {
+        let repair = self.repair.iter().map(|repair| repair.cause.clone());
+        repair.chain(self.uncovered.clone()).chain(self.watch.problem()).collect()
     }
 
     /// Gives an answer; what it shows to be missing is to be put right.
-    fn give(
-        &mut self,
-        response: Response,
-        to: oneshot::Sender<Response>,
-        engine: &WeakUnboundedSender<Command>,
-    ) {
-        self.asked |= response.shows_missing_bans();
+    fn give(&mut self, response: Response, to: oneshot::Sender<Response>) {
+        self.watch.asked |= response.shows_missing_bans();
         if response.shows_missing_bans()
-            && let Some(engine) = engine.upgrade()
+            && let Some(engine) = self.engine.upgrade()
         {
             let _ = engine.send(Command::Resync);
         }
         // Whoever asked may have left.
         let _ = to.send(response);
-    }
-
-    /// Whether all bans may be gone over now, or must be.
-    fn pass_due(&self) -> bool {
-        self.asked || Instant::now() >= self.pass_due
-    }
-
-    /// Goes over all bans, and leaves time until it does so again.
-    fn pass(
-        &mut self,
-        enforcer: &mut dyn Enforcer,
-        snapshot: &Snapshot,
-        now: Moment,
-    ) -> Result<(), EnforceError> {
-        let start = Instant::now();
-        let replaced = enforcer.replace(snapshot, now);
-        self.pass_due = Instant::now() + start.elapsed() * PASS_SHARE;
-        self.asked = false;
-        replaced
-    }
-}
-
-/// Takes note of what a pass changed. It is expected to after a failure, and when a ban
-/// ended just before it.
-fn count(changes: usize, snapshot: &Snapshot, repaired: bool, now: Moment, teller: &Teller) {
-    let ended = |ban: &Ban| ban.until.is_some_and(|until| until <= now.wall);
-    if changes > 0 && !repaired && !snapshot.bans.iter().any(ended) {
-        teller.put_right(&format!("the kernel differed from the bans in {changes} places"));
     }
 }
 
@@ -320,11 +284,11 @@ const WAITING_REPORTS: usize = 100_000;
 
 impl Repair {
     /// Begins at once: most often it was only somebody else's change of the kernel.
-    fn after(cause: &str, teller: &Teller) -> Self {
+    fn after(cause: &str, teller: &Teller, instant: Instant) -> Self {
         teller.refused(cause);
         Self {
             cause: cause.to_owned(),
-            due: Instant::now(),
+            due: instant,
             pause: REPAIR_PAUSE.0,
             reports: Vec::new(),
             answers: Vec::new(),
@@ -332,11 +296,11 @@ impl Repair {
     }
 
     /// Asks for the whole ban set when it is time, ever less often.
-    fn ask_if_due(&mut self, engine: &WeakUnboundedSender<Command>) {
-        if Instant::now() < self.due {
+    fn ask_if_due(&mut self, engine: &WeakUnboundedSender<Command>, instant: Instant) {
+        if instant < self.due {
             return;
         }
-        self.due = Instant::now() + self.pause;
+        self.due = instant + self.pause;
         self.pause = (self.pause * 2).min(REPAIR_PAUSE.1);
         // While the agent stops there is nobody to ask.
         if let Some(engine) = engine.upgrade() {
@@ -345,7 +309,13 @@ impl Repair {
     }
 
     /// Keeps what may only be said when the kernel holds it.
-    fn wait(&mut self, teller: &Teller, reports: Vec<Report>, answer: Option<Answer>) {
+    fn wait(
+        &mut self,
+        teller: &Teller,
+        reports: Vec<Report>,
+        answer: Option<Answer>,
+        instant: Instant,
+    ) {
         // What was found is true whether or not the kernel acts on it.
         let (found, waits): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_about_lines);
         teller.found(&found);
@@ -354,7 +324,7 @@ impl Repair {
         self.answers.extend(answer);
         // Something new to enforce is worth an attempt soon.
         self.pause = REPAIR_PAUSE.0;
-        self.due = self.due.min(Instant::now() + REPAIR_PAUSE.0);
+        self.due = self.due.min(instant + REPAIR_PAUSE.0);
     }
 
     /// An attempt failed: whoever waits is told.

@@ -6,6 +6,7 @@
 //! refused, and what the kernel holds stays.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::control::event::Events;
 use crate::control::protocol::{Request, Response};
+use crate::core::addr::Prefix;
 use crate::core::effects::{Change, Effects};
 use crate::core::engine::Engine;
 use crate::core::entry::Batch;
@@ -29,7 +31,7 @@ use crate::daemon::enforcing::{Answer, Job};
 use crate::daemon::figures;
 use crate::daemon::meters::Meters;
 use crate::enforce::Moment;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What others want of the engine.
 #[derive(Debug)]
@@ -59,13 +61,46 @@ pub struct Total {
     pub bans: u64,
 }
 
+/// What makes changes durable: the [`Store`]; in simulations, one that crashes.
+pub trait Keep: fmt::Debug + Send {
+    /// As [`Store::persist`].
+    ///
+    /// # Errors
+    /// When nothing was written; the same call may be made again.
+    fn persist(&mut self, changes: &[Change], jails: &[JailName]) -> Result<(), StoreError>;
+
+    /// As [`Store::unban_others`].
+    ///
+    /// # Errors
+    /// As [`Keep::persist`].
+    fn unban_others(
+        &mut self,
+        started: &[JailName],
+        sources: Option<&[Prefix]>,
+    ) -> Result<(), StoreError>;
+}
+
+impl Keep for Store {
+    fn persist(&mut self, changes: &[Change], jails: &[JailName]) -> Result<(), StoreError> {
+        Self::persist(self, changes, jails)
+    }
+
+    fn unban_others(
+        &mut self,
+        started: &[JailName],
+        sources: Option<&[Prefix]>,
+    ) -> Result<(), StoreError> {
+        Self::unban_others(self, started, sources)
+    }
+}
+
 /// Engine, store, and the way to the enforcer.
 #[derive(Debug)]
 pub struct Performer {
     /// What decides.
     pub engine: Engine,
     /// What remembers.
-    pub store: Store,
+    pub store: Box<dyn Keep>,
     /// Names of the started jails, by [`JailId`](crate::core::jail::JailId).
     pub names: Vec<JailName>,
     /// Totals of the started jails.
@@ -103,7 +138,7 @@ impl Performer {
         let mut wake_at = self.engine.wake_at();
         let mut sources_live = true;
         loop {
-            let stuck = !self.waiting.is_empty();
+            let stuck = self.is_stuck();
             let due = if stuck {
                 self.retry_at
             } else {
@@ -118,9 +153,7 @@ impl Performer {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(command) => {
-                        wake_at = self.obey(command, stuck, batches.len()).or(wake_at);
-                    }
+                    Some(command) => wake_at = self.obey(command, batches.len()).or(wake_at),
                     None => break,
                 },
                 batch = batches.recv(), if sources_live && !stuck => match batch {
@@ -144,7 +177,18 @@ impl Performer {
         }
     }
 
-    fn handle(&mut self, input: Input, to: Option<oneshot::Sender<Response>>) -> Option<Timestamp> {
+    /// Whether the store refuses what waits: then no batch may be read and no time passes
+    /// for the engine; only commands and [`Performer::retry`] do anything.
+    pub fn is_stuck(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Does what an input leads to, as far as the store lets it; when to wake up next.
+    pub fn handle(
+        &mut self,
+        input: Input,
+        to: Option<oneshot::Sender<Response>>,
+    ) -> Option<Timestamp> {
         let effects = self.engine.handle((self.now)().wall, input);
         let wake_at = effects.wake_at;
         self.waiting.push_back((effects, to));
@@ -153,7 +197,7 @@ impl Performer {
     }
 
     /// Persists what waits, in order, and hands it on.
-    fn retry(&mut self) {
+    pub fn retry(&mut self) {
         while let Some((effects, _)) = self.waiting.front() {
             let start = std::time::Instant::now();
             if !effects.persist.is_empty()
@@ -206,7 +250,8 @@ impl Performer {
 
     /// Does what is asked, while so many batches wait; when to wake up from now on, if that
     /// changed.
-    fn obey(&mut self, command: Command, stuck: bool, batches: usize) -> Option<Timestamp> {
+    pub fn obey(&mut self, command: Command, batches: usize) -> Option<Timestamp> {
+        let stuck = self.is_stuck();
         match command {
             Command::Host(host) => {
                 self.send(Job::Follow(host.clone()));

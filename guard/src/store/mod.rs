@@ -12,13 +12,14 @@
 //!
 //! # What a power loss can cost
 //!
-//! The database is in WAL mode. A transaction with a ban or an unban is on the disk
-//! when [`Store::persist`] returns (`synchronous=FULL`). One with only failures,
+//! The database is in WAL mode. A transaction with a ban, an unban or a pardon is on the
+//! disk when [`Store::persist`] returns (`synchronous=FULL`). One with only failures,
 //! correlations and positions is not waited for (`synchronous=NORMAL`); the next
 //! ban, or SQLite's next checkpoint, takes it to the disk. So a power loss takes back
 //! at most the failures since the last ban **together with the positions after
 //! them**, and those entries are read again: a failure is lost only if the log lost
-//! it as well. A killed agent (not the machine) loses nothing that was persisted.
+//! it as well. A killed agent (not the machine) loses nothing that was persisted, and what
+//! the next one finds is brought to the disk before it is used.
 //!
 //! # Who may open it
 //!
@@ -43,7 +44,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::core::addr::Prefix;
 use crate::core::entry::Position;
@@ -218,6 +219,7 @@ impl Store {
         let lock = lock::Lock::acquire(path)?;
         let mut connection = connect(path)?;
         schema::migrate(&mut connection, path)?;
+        settle(&connection, path)?;
         Ok(Self::new(path, connection, Some(lock)))
     }
 
@@ -253,6 +255,17 @@ impl Store {
     ) -> impl FnOnce(rusqlite::Error) -> StoreError + use<> {
         let path = self.path.clone();
         move |cause| StoreError::sqlite(&path, operation, cause)
+    }
+}
+
+/// Brings to the disk what can be read: an agent that was killed may have written it and
+/// not waited for the disk, and what the next one finds here it takes for certain.
+fn settle(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let settled = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
+    match settled.map_err(|cause| (cause.sqlite_error_code(), cause)) {
+        // The log of what was written is on the disk before it is known to be full.
+        Ok(()) | Err((Some(ErrorCode::DiskFull), _)) => Ok(()),
+        Err((_, cause)) => Err(StoreError::sqlite(path, "bringing it to the disk", cause)),
     }
 }
 

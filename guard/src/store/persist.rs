@@ -63,12 +63,17 @@ impl Store {
     }
 }
 
-/// What must not be undone by a power loss: a ban or its end.
+/// What must not be undone by a power loss: a ban or its end, and that somebody was let in
+/// again who was not banned yet.
 fn durability(changes: &[Change]) -> Durability {
     let lasting = |change: &Change| {
         matches!(
             change,
-            Change::Ban(_) | Change::Prolong(_) | Change::Unban { .. } | Change::Await(_)
+            Change::Ban(_)
+                | Change::Prolong(_)
+                | Change::Unban { .. }
+                | Change::Await(_)
+                | Change::Pardon { until: Some(_), .. }
         )
     };
     if changes.iter().any(lasting) { Durability::Now } else { Durability::Soon }

@@ -193,8 +193,9 @@ fn what_was_logged_before_an_unban_and_read_after_it_does_not_count() {
         assert!(effects.report.iter().all(|r| matches!(r, Report::Ignored { .. })));
         engine.handle(at(11), batch(three(2, 10), 2, 10));
         assert_eq!(bans(&engine).len(), usize::from(!everybody), "the neighbour");
-        let effects = engine.handle(at(12), batch(three(1, 11), 3, 11));
+        engine.handle(at(12), batch(three(1, 11), 3, 11));
         assert!(bans(&engine).contains_key(&(0, source(1))), "what comes later counts");
+        let effects = engine.handle(at(99), batch(Vec::new(), 4, 99));
         let over = |change: &Change| matches!(change, Change::Pardon { until: None, .. });
         assert!(effects.persist.iter().any(over), "and the pardon is not kept");
     }

@@ -102,16 +102,25 @@ impl Engine {
     }
 
     /// How long the next ban of a source in a jail lasts. One that only prolongs a ban in
-    /// force lasts no longer for earlier ones.
+    /// force lasts no longer for earlier ones, and one that would have prolonged a ban
+    /// neither.
     pub(super) fn ban_time(&self, jail: JailId, source: Prefix, since: Timestamp) -> Option<Span> {
         let own = &self.cells[jail.index()].jail;
         let ban_time = own.ban_time?;
-        let past = self.past(jail, source).filter(|_| self.ledger.find(jail, source).is_none());
+        let past = self.past(jail, source).filter(|_| !self.was_banned(jail, source, since));
         let (Some(escalation), Some(past)) = (&own.escalation, past) else {
             return Some(ban_time);
         };
         let chance = chance(self.seed.secret, source, since);
         Some(escalation.ban_time(ban_time, past.count, chance))
+    }
+
+    /// Whether a source is banned in a jail, or was at a time that is past: then its failures
+    /// are read late.
+    fn was_banned(&self, jail: JailId, source: Prefix, at: Timestamp) -> bool {
+        let covers = |past: &Past| past.length.is_some_and(|length| past.since + length > at);
+        let last = self.history.as_ref().and_then(|history| history.find(jail, source));
+        self.ledger.find(jail, source).is_some() || last.is_some_and(|last| covers(&last))
     }
 
     /// Enters a ban.
