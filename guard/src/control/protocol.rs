@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::event::Event;
 use crate::core::addr::Prefix;
 use crate::core::adjustment::Adjustment;
 use crate::core::effects::Outcome;
 use crate::core::enforced::{Capabilities, Coverage, Dropped};
+use crate::core::figures::Figures;
 use crate::core::jail::JailName;
 use crate::core::reason::{Allowed, Reason};
 use crate::core::time::{Span, Timestamp};
@@ -51,6 +53,10 @@ pub enum Request {
     },
     /// Read the configuration anew.
     Reload,
+    /// How is the agent, in figures?
+    Figures,
+    /// What happens from now on, until the peer leaves or says anything more.
+    Watch,
     /// Which jails are started?
     Jails,
     /// What is this jail like?
@@ -119,6 +125,12 @@ pub enum Response {
     Done(Outcome),
     /// To [`Request::Reload`] and [`Request::Stop`]: the new configuration is in force.
     Reloaded(Reloaded),
+    /// To [`Request::Figures`].
+    Figures(Box<Figures>),
+    /// To [`Request::Watch`], once: from now on each line is a [`Response::Event`].
+    Watching,
+    /// Something happened.
+    Event(Event),
     /// To [`Request::Jails`], in configuration order.
     Jails(Vec<JailName>),
     /// To [`Request::Jail`]; `null` if there is no such jail.
@@ -136,8 +148,15 @@ impl Response {
             Self::Status(status) => status.jails.iter().any(|jail| !jail.not_enforced.is_empty()),
             Self::Bans { bans, .. } => bans.iter().any(|ban| !ban.enforced),
             Self::Explained(all) => all.iter().any(|one| one.ban.is_some() && !one.enforced),
-            Self::Done(_) | Self::Reloaded(_) | Self::Error(_) => false,
-            Self::Jails(_) | Self::Jail(_) | Self::Facts(_) => false,
+            Self::Figures(figures) => figures.jails.iter().any(|jail| jail.not_enforced > 0),
+            Self::Done(_)
+            | Self::Reloaded(_)
+            | Self::Watching
+            | Self::Event(_)
+            | Self::Jails(_)
+            | Self::Jail(_)
+            | Self::Facts(_)
+            | Self::Error(_) => false,
         }
     }
 }
@@ -283,6 +302,10 @@ pub struct JailStatus {
     pub banned: Vec<Prefix>,
     /// Bans that the kernel should hold and does not.
     pub not_enforced: Vec<Prefix>,
+    /// What was dropped of its bans' sources, as long as they are banned; `null` where that
+    /// is not counted. What several jails ban counts with each.
+    #[serde(default)]
+    pub dropped: Option<Dropped>,
 }
 
 /// One ban.
