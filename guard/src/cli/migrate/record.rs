@@ -78,11 +78,11 @@ pub(super) fn pointing_at(text: &str, directory: &str) -> String {
     };
     let top = text.lines().take_while(|line| !is_table(line)).count();
     let mut lines: Vec<&str> = text.lines().collect();
-    match lines[..top].iter().position(|line| is_key(line)) {
-        Some(at) => lines[at] = &line,
-        None => {
-            lines.splice(0..0, ["# By guardctl migrate: Fail2Ban's jails.", &line]).for_each(drop)
-        }
+    if let Some(at) = lines[..top].iter().position(|line| is_key(line)) {
+        lines[at] = &line;
+    } else {
+        lines.insert(0, &line);
+        lines.insert(0, "# By guardctl migrate: Fail2Ban's jails.");
     }
     let mut out = lines.join("\n");
     out.push('\n');
