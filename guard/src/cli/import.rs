@@ -1,9 +1,10 @@
 //! `guardctl import FILE`: bans and their history out of Fail2Ban's database.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{Context, Failure, output};
 use crate::config;
+use crate::config::agent::Settings;
 use crate::core::addr::Prefix;
 use crate::core::jail::JailName;
 use crate::daemon::run;
@@ -38,29 +39,8 @@ struct Told<'t> {
 }
 
 pub(super) fn import(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
-    let settings = &context.settings;
-    let Found { bans, unusable } = fail2ban::read(&arguments.file).map_err(not_done)?;
-    let jails = config::jails(settings).jails;
-    let counted = |name: &JailName, source: Prefix| {
-        let jail = jails.iter().find(|jail| jail.name == *name);
-        jail.map_or(source, |jail| source.counted_with(jail.ipv6_prefix))
-    };
-    // To look is no reason to make a store.
-    let mut store = match Store::open_existing(&settings.store()) {
-        Err(StoreError::Missing { .. }) if arguments.dry_run => None,
-        Ok(store) if arguments.dry_run => Some(store),
-        _ => Some(Store::open(&settings.store()).map_err(held)?),
-    };
-    let stored = store.as_mut().map(Store::load).transpose().map_err(held)?.unwrap_or_default();
-    let takeover = Takeover::new(&stored, &bans, counted, run::now().wall);
-    if let Some(store) = store.as_mut().filter(|_| !arguments.dry_run) {
-        store.import(&takeover).map_err(held)?;
-    }
-    drop(store);
-    let imported = takeover.imported;
-    let configured = |name: &JailName| jails.iter().any(|jail| jail.name == *name);
-    let without_jail: Vec<JailName> =
-        imported.bans.keys().filter(|name| !configured(name)).cloned().collect();
+    let Taken { imported, unusable, without_jail } =
+        take_over(&context.settings, &arguments.file, arguments.dry_run)?;
     if context.json {
         let dry_run = arguments.dry_run;
         let told =
@@ -82,6 +62,40 @@ pub(super) fn import(context: &Context, arguments: &Arguments) -> Result<(), Fai
         output::talk("in force from the agent's next start on: systemctl start guard");
     }
     Ok(())
+}
+
+/// What came of it.
+pub(super) struct Taken {
+    imported: Imported,
+    unusable: Vec<String>,
+    without_jail: Vec<JailName>,
+}
+
+/// Takes over the bans of a database.
+pub(super) fn take_over(settings: &Settings, file: &Path, dry_run: bool) -> Result<Taken, Failure> {
+    let Found { bans, unusable } = fail2ban::read(file).map_err(not_done)?;
+    let jails = config::jails(settings).jails;
+    let counted = |name: &JailName, source: Prefix| {
+        let jail = jails.iter().find(|jail| jail.name == *name);
+        jail.map_or(source, |jail| source.counted_with(jail.ipv6_prefix))
+    };
+    // To look is no reason to make a store.
+    let mut store = match Store::open_existing(&settings.store()) {
+        Err(StoreError::Missing { .. }) if dry_run => None,
+        Ok(store) if dry_run => Some(store),
+        _ => Some(Store::open(&settings.store()).map_err(held)?),
+    };
+    let stored = store.as_mut().map(Store::load).transpose().map_err(held)?.unwrap_or_default();
+    let takeover = Takeover::new(&stored, &bans, counted, run::now().wall);
+    if let Some(store) = store.as_mut().filter(|_| !dry_run) {
+        store.import(&takeover).map_err(held)?;
+    }
+    drop(store);
+    let imported = takeover.imported;
+    let configured = |name: &JailName| jails.iter().any(|jail| jail.name == *name);
+    let without_jail: Vec<JailName> =
+        imported.bans.keys().filter(|name| !configured(name)).cloned().collect();
+    Ok(Taken { imported, unusable, without_jail })
 }
 
 fn text(imported: &Imported) -> String {

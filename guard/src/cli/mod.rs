@@ -10,6 +10,7 @@ mod events;
 mod explain;
 mod import;
 mod metrics;
+mod migrate;
 mod named;
 mod offline;
 mod orders;
@@ -49,6 +50,7 @@ use crate::daemon::run::{self, RunOptions};
         guardctl explain 10.3.0.1         why is it banned, or not?\n  \
         guardctl top                      watch it at work\n  \
         guardctl check                    is the configuration sound?\n  \
+        guardctl migrate                  what of Fail2Ban's would work here?\n  \
         guardctl reload                   have the agent read it anew\n  \
         guardctl regex auth.log sshd      what does a filter find in a log?\n  \
         guardctl replay auth.log          who would have been banned?\n  \
@@ -99,6 +101,8 @@ enum Verb {
     /// Take over the bans of Fail2Ban's database, and how often who was banned, while the
     /// agent is stopped.
     Import(import::Arguments),
+    /// Take over from Fail2Ban: see what would work, switch over, go back.
+    Migrate(migrate::Arguments),
     /// Have the agent read its configuration anew: all of it, or nothing if anything is
     /// wrong with it.
     #[command(after_help = "Examples:\n  \
@@ -240,6 +244,10 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
     if let Verb::Check(check) = &verb {
         return check::check(arguments.config.as_deref(), arguments.json, check);
     }
+    // It may be about another host's files.
+    if let Verb::Migrate(migrate) = &verb {
+        return migrate::migrate(arguments.config.as_deref(), arguments.json, migrate);
+    }
     let backend = arguments.backend.map(|backend| match backend {
         BackendName::Auto => Backend::Auto,
         BackendName::Xdp => Backend::Xdp,
@@ -270,7 +278,7 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Regex(arguments) => return regex::regex(&context, &arguments),
         Verb::Replay(arguments) => replay::replay(&context, &arguments),
         Verb::Explain(arguments) => explain::explain(&context, &arguments),
-        Verb::Check(_) => Ok(()),
+        Verb::Check(_) | Verb::Migrate(_) => Ok(()),
     }
     .map(|()| 0)
 }

@@ -125,6 +125,11 @@ fn covers_all(action: &Named) -> bool {
 
 /// Whether an action changes a firewall, by its name.
 fn is_firewall(action: &Named) -> bool {
+    is_firewall_name(action.name.as_str())
+}
+
+/// Whether an action of this name changes a firewall.
+pub(crate) fn is_firewall_name(name: &str) -> bool {
     const FIREWALLS: [&str; 18] = [
         "guard",
         "nftables",
@@ -146,7 +151,7 @@ fn is_firewall(action: &Named) -> bool {
         "symbiosis-blacklist-allports",
     ];
     FIREWALLS.iter().any(|firewall| {
-        let rest = action.name.as_str().strip_prefix(firewall);
+        let rest = name.strip_prefix(firewall);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     })
 }

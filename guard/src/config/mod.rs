@@ -115,6 +115,28 @@ pub fn jails(settings: &Settings) -> Loaded {
     Loaded { jails, diagnostics, written }
 }
 
+/// Whether an action of this name bans in a firewall, which guard does by itself.
+pub fn is_firewall(action: &str) -> bool {
+    action::is_firewall_name(action)
+}
+
+/// An option of Fail2Ban's own `fail2ban.conf` below `jail-directory`, such as `dbfile`,
+/// everything expanded; nothing if it is not there or is broken.
+pub fn fail2ban_option(settings: &Settings, name: &str) -> Option<String> {
+    let directory = settings.jail_directory.clone();
+    let tree = layers::Tree { vendor: directory.clone(), directory };
+    let merged = tree.read("fail2ban", &mut Diagnostics::default());
+    let nothing = &interpolate::NOTHING;
+    let scope = interpolate::Scope {
+        merged: &merged,
+        section: "Definition",
+        fixed: nothing,
+        known: nothing,
+    };
+    let value = scope.value(name)?.ok()?.to_string();
+    Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
 /// The files that jails are made of.
 fn read(settings: &Settings, diagnostics: &mut Diagnostics) -> (layers::Tree, layers::Merged) {
     let tree = layers::Tree {

@@ -1,0 +1,152 @@
+//! `guardctl migrate`: from a host's Fail2Ban to guard, and back.
+//!
+//! Input: `/etc/fail2ban`, its database, both services. Output: what will work and what will
+//! not; with `--write` guard's configuration and the bans; with `--apply` also the switch.
+//! Invariants: Fail2Ban's files are only read; it is ended only once guard holds its bans
+//! in the kernel, and guard only once Fail2Ban holds them again.
+
+mod plan;
+mod record;
+mod switch;
+mod units;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cli::{Failure, import, output};
+use crate::config::agent::Settings;
+use plan::{Plan, rooted};
+use record::{Record, pointing_at, replace};
+
+/// Fail2Ban's jails.
+const DIRECTORY: &str = "/etc/fail2ban";
+/// Its database, where fail2ban.conf says nothing.
+const DATABASE: &str = "/var/lib/fail2ban/fail2ban.sqlite3";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl migrate                  what would work, what differs, what does not\n  \
+    guardctl migrate --apply          switch over; banned addresses stay banned all the while\n  \
+    guardctl migrate --undo           go back to Fail2Ban, likewise\n  \
+    guardctl --json migrate | jq .actions\n\n\
+    Fail2Ban's files stay as they are and go on to be read: guard.toml gets\n\
+    jail-directory = \"/etc/fail2ban\".\n\
+    Exit codes: 0 done, or every jail works; 1 not done, or some jail does not work.")]
+pub(super) struct Arguments {
+    /// Write guard's configuration and take over the bans, and start nothing.
+    #[arg(long)]
+    write: bool,
+    /// Write all that and switch over: guard starts, then Fail2Ban ends.
+    #[arg(long, conflicts_with = "write")]
+    apply: bool,
+    /// Go back: Fail2Ban starts, then guard ends, and guard.toml is what it was.
+    #[arg(long, conflicts_with_all = ["write", "apply"])]
+    undo: bool,
+    /// Even if some jails do not start; they guard nothing then.
+    #[arg(long)]
+    force: bool,
+    /// Look at the host whose root directory this is.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+}
+
+/// The host.
+struct Host {
+    /// `guard.toml`.
+    file: PathBuf,
+    /// What is in it, with paths of this host.
+    settings: Settings,
+}
+
+pub(super) fn migrate(
+    config: Option<&Path>,
+    json: bool,
+    arguments: &Arguments,
+) -> Result<u8, Failure> {
+    let root = arguments.root.as_path();
+    let file = rooted(root, config.unwrap_or(Path::new(Settings::PATH)));
+    let settings = match file.exists() {
+        true => {
+            Settings::load(Some(&file)).map_err(|all| Failure::Configuration(all.to_string()))?
+        }
+        false => Settings::default(),
+    };
+    let state_directory = rooted(root, &settings.state_directory);
+    let host = Host { file, settings: Settings { state_directory, ..settings } };
+    if (arguments.apply || arguments.undo) && root != Path::new("/") {
+        return Err(Failure::Usage("the services of another root cannot be switched".to_owned()));
+    }
+    if arguments.undo {
+        return switch::undo(&host).map(|()| 0);
+    }
+    let plan = Plan::read(root, &host.settings)?;
+    match json {
+        true => output::json(&plan)?,
+        false => output::print(&plan.text())?,
+    }
+    let broken: Vec<&str> = plan.broken().map(|jail| jail.name.as_str()).collect();
+    if arguments.write || arguments.apply {
+        if !broken.is_empty() && !arguments.force {
+            return Err(Failure::NotDone(format!(
+                "nothing was changed, because {} would not be guarded: mend what is named above, \
+                 or go on without with --force",
+                broken.join(", ")
+            )));
+        }
+        if plan.jails.iter().all(|jail| !jail.works) {
+            return Err(Failure::NotDone("nothing was changed: no jail would start".to_owned()));
+        }
+        if arguments.apply {
+            switch::apply(&host, &plan)?;
+        } else {
+            host.write(&host.record(false, false, false)?)?;
+            host.import(&plan)?;
+            output::talk(&format!("written: {}", host.file.display()));
+        }
+        return Ok(0);
+    }
+    output::talk("nothing was changed; guardctl migrate --apply switches over");
+    Ok(u8::from(!broken.is_empty() || !plan.problems.is_empty()))
+}
+
+impl Host {
+    /// What is there now.
+    fn record(
+        &self,
+        fail2ban_enabled: bool,
+        fail2ban_active: bool,
+        guard_enabled: bool,
+    ) -> Result<Record, Failure> {
+        let settings = match self.file.exists() {
+            true => Some(fs::read_to_string(&self.file).map_err(|error| self.failed(&error))?),
+            false => None,
+        };
+        Ok(Record { settings, fail2ban_enabled, fail2ban_active, guard_enabled })
+    }
+
+    /// Writes guard.toml, after what was there before is kept.
+    fn write(&self, record: &Record) -> Result<(), Failure> {
+        // What a first migration kept is what there was before guard.
+        let known = Record::read(&self.settings.state_directory);
+        if known.map_err(|error| self.failed(&error))?.is_none() {
+            record.write(&self.settings.state_directory).map_err(|error| self.failed(&error))?;
+        }
+        let text = pointing_at(record.settings.as_deref().unwrap_or_default(), DIRECTORY);
+        replace(&self.file, &text).map_err(|error| self.failed(&error))
+    }
+
+    /// Takes over the bans; no agent may run.
+    fn import(&self, plan: &Plan) -> Result<(), Failure> {
+        let Some(database) = &plan.database else { return Ok(()) };
+        let theirs = Settings { jail_directory: plan.directory.clone(), ..self.settings.clone() };
+        import::take_over(&theirs, database, false).map(drop)
+    }
+
+    fn failed(&self, error: &std::io::Error) -> Failure {
+        Failure::NotDone(format!(
+            "writing {} or below {}: {error}",
+            self.file.display(),
+            self.settings.state_directory.display()
+        ))
+    }
+}

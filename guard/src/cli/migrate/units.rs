@@ -1,0 +1,45 @@
+//! The two services, through `systemctl`.
+
+use std::fs;
+use std::process::Command;
+
+use crate::cli::Failure;
+
+pub(super) const GUARD: &str = "guard.service";
+pub(super) const FAIL2BAN: &str = "fail2ban.service";
+
+/// For the moment of the switch: it is killed, so it must not start anew.
+const DROP_IN: &str = "/run/systemd/system/fail2ban.service.d";
+
+/// Runs `systemctl`.
+pub(super) fn systemctl(words: &[&str]) -> Result<(), Failure> {
+    let told = |what: String| Failure::NotDone(format!("systemctl {}: {what}", words.join(" ")));
+    let output = Command::new("systemctl").args(words).output();
+    let output = output.map_err(|error| told(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(told(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// Whether a unit is `active`, `enabled` and the like.
+pub(super) fn is(what: &str, unit: &str) -> bool {
+    let status = Command::new("systemctl").args([what, "--quiet", unit]).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Ends Fail2Ban without its ending any ban: its rules are guard's now.
+pub(super) fn kill_fail2ban() -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::NotDone(format!("{DROP_IN}: {error}"));
+    fs::create_dir_all(DROP_IN).map_err(failed)?;
+    fs::write(format!("{DROP_IN}/guard-migrate.conf"), "[Service]\nRestart=no\nExecStop=\n")
+        .map_err(failed)?;
+    let killed = systemctl(&["daemon-reload"])
+        .and_then(|()| systemctl(&["kill", "--signal=KILL", FAIL2BAN]))
+        .and_then(|()| systemctl(&["stop", FAIL2BAN]));
+    fs::remove_dir_all(DROP_IN).map_err(failed)?;
+    systemctl(&["daemon-reload"])?;
+    // That it was killed is no failure to be shown for ever.
+    let _ = systemctl(&["reset-failed", FAIL2BAN]);
+    killed
+}
