@@ -37,6 +37,12 @@ pub(crate) const MACHINES: &[&str] =
 pub(crate) const HOSTS: &[&str] =
     &["debootstrap", "openssh-client", "sshpass", "systemd-container"];
 
+/// To judge manual pages and completions.
+pub(crate) const PAGES: &[&str] = &["bash", "fish", "groff-base", "mandoc", "zsh"];
+
+/// To make a Debian package and to judge it.
+pub(crate) const DEBIAN: &[&str] = &["binutils", "dpkg-dev", "gzip", "lintian"];
+
 /// To build libFuzzer.
 pub(crate) const FUZZING: &[&str] = &["g++", "libc6-dev"];
 

@@ -10,6 +10,7 @@ mod events;
 mod explain;
 mod import;
 mod metrics;
+mod named;
 mod offline;
 mod orders;
 mod output;
@@ -39,6 +40,7 @@ use crate::daemon::run::{self, RunOptions};
 #[command(
     name = "guardctl",
     version,
+    max_term_width = 80,
     after_help = "Examples:\n  \
         guardctl status sshd              how is the jail sshd?\n  \
         guardctl bans list                who is banned, since when, why, what was dropped\n  \
@@ -101,8 +103,16 @@ enum Verb {
     Import(import::Arguments),
     /// Have the agent read its configuration anew: all of it, or nothing if anything is
     /// wrong with it.
+    #[command(after_help = "Examples:\n  \
+        guardctl reload                   after a change of a jail\n  \
+        guardctl check && guardctl reload\n\n\
+        Bans and counted failures of jails that stay go on. A wrong configuration changes\n\
+        nothing: every problem is printed with its place, and the exit code is 1.")]
     Reload,
     /// Show what each interface can do, and what would be chosen.
+    #[command(after_help = "Examples:\n  \
+        guardctl probe                    before XDP is relied on\n  \
+        guardctl --json probe | jq .")]
     Probe,
     /// Print the agent's figures for Prometheus, write them to a file, or serve them.
     Metrics(metrics::Arguments),
@@ -116,9 +126,11 @@ enum Verb {
     /// so until `attach`.
     Detach(detach::Arguments),
     /// Let the agent enforce again after `detach`, from its next start on.
+    #[command(after_help = "Examples:\n  guardctl attach && systemctl start guard")]
     Attach,
     /// Remove bans from nftables whose time is over, unless the agent runs and does so;
     /// for guard-expire.timer.
+    #[command(after_help = "Examples:\n  guardctl expire")]
     Expire,
     /// Look for what is wrong with the configuration, and for ways to abuse it.
     Check(check::Arguments),
@@ -132,6 +144,10 @@ enum Verb {
 
 /// Arguments of `guardctl run`.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl run                      as guard.service does\n  \
+    guardctl --backend nft run        on nftables, whatever guard.toml says\n  \
+    guardctl --config my.toml run     with another configuration")]
 struct RunArguments {
     /// Read the journal files in this directory instead of the system's journal.
     #[arg(long, value_name = "DIR")]
@@ -193,8 +209,16 @@ impl Context {
     }
 }
 
+/// The command line as it is defined, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Some(code) = named::main() {
+        return code;
+    }
     let arguments = Arguments::parse();
     match carry_out(arguments) {
         Ok(code) => ExitCode::from(code),
@@ -212,7 +236,7 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         (None, Some(_)) => Verb::Run(RunArguments::default()),
         (None, None) => {
             // Printing help to a closed pipe is nobody's problem.
-            let _ = Arguments::command().print_help();
+            let _ = command().print_help();
             return Ok(0);
         }
     };
@@ -255,3 +279,6 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
     }
     .map(|()| 0)
 }
+
+#[cfg(test)]
+mod tests;

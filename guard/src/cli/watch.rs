@@ -19,6 +19,10 @@ use crate::enforce::xdp::{DroppedPacket, Drops};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl watch --drops\n  \
+    guardctl watch --drops --count 10\n  \
+    guardctl --json watch --drops | jq -r .source")]
 pub(super) struct Arguments {
     /// Show packets that are dropped in XDP or tcx, too; works without the agent. (nft tells
     /// nothing of single packets.)

@@ -7,8 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::safely;
 use crate::config::text::SourceFile;
-use crate::config::toml_table::Table;
+use crate::config::toml_table::{Asked, Table};
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
 use crate::core::engine;
@@ -35,6 +36,9 @@ pub struct Settings {
     pub state_directory: PathBuf,
     /// `socket`: where `guardctl` meets the agent.
     pub socket: PathBuf,
+    /// `fail2ban-socket`: where Fail2Ban's clients meet the agent, if they may; beside
+    /// `socket` unless it says otherwise.
+    pub fail2ban_socket: Option<PathBuf>,
     /// `helper-socket`: where the agent meets `guard-helper`.
     pub helper_socket: PathBuf,
     /// `bpf-directory`: where maps and links are pinned.
@@ -131,6 +135,7 @@ impl Default for Settings {
             vendor_directory: "/usr/lib/guard".into(),
             state_directory: "/var/lib/guard".into(),
             socket: "/run/guard/guard.sock".into(),
+            fail2ban_socket: Some("/run/guard/fail2ban.sock".into()),
             helper_socket: "/run/guard-helper/helper.sock".into(),
             bpf_directory: "/run/guard/bpf".into(),
             log: LogTarget::File("/var/log/guard/guard.log".into()),
@@ -168,7 +173,7 @@ impl Settings {
     /// is missing.
     pub fn load(path: Option<&Path>) -> Result<Self, Diagnostics> {
         let file = path.unwrap_or(Path::new(Self::PATH));
-        match std::fs::read(file) {
+        match safely::read(file) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Self::parse(file, &text),
                 Err(error) => {
@@ -202,6 +207,11 @@ impl Settings {
         if diagnostics.0.is_empty() { Ok(settings) } else { Err(diagnostics) }
     }
 
+    /// Every key that there is.
+    pub(crate) fn keys() -> Vec<Asked> {
+        Table::keys(|table| Self::default().take(table))
+    }
+
     /// Takes every key that there is from the table.
     fn take(&mut self, table: &mut Table<'_>) {
         table.word(
@@ -222,6 +232,8 @@ impl Settings {
         table.path("vendor-directory", &mut self.vendor_directory);
         table.path("state-directory", &mut self.state_directory);
         table.path("socket", &mut self.socket);
+        self.fail2ban_socket = Some(self.socket.with_file_name("fail2ban.sock"));
+        table.path_or_off("fail2ban-socket", &mut self.fail2ban_socket);
         table.path("helper-socket", &mut self.helper_socket);
         table.path("bpf-directory", &mut self.bpf_directory);
         table.log("log", &mut self.log);
@@ -301,9 +313,11 @@ impl Table<'_> {
     }
 
     fn log(&mut self, key: &'static str, slot: &mut LogTarget) {
+        // Not only a path.
+        self.take(key, |_| Ok(()));
         if self.string(key) == Some("journal") {
             *slot = LogTarget::Journal;
-            return self.take(key, |_| Ok(()));
+            return;
         }
         let mut file = PathBuf::new();
         self.path(key, &mut file);

@@ -5,15 +5,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
+use crate::config::described::Described;
 use crate::control::protocol::{
-    BanRow, BanTime, JailStatus, Request, Response, Standing, StandingBan, Status,
+    BanRow, BanTime, JailFacts, JailStatus, Request, Response, Standing, StandingBan, Status,
 };
 use crate::core::addr::Prefix;
 use crate::core::delta::Ban;
-use crate::core::enforced::{Coverage, Held};
+use crate::core::enforced::{Coverage, Dropped, Held};
 use crate::core::engine::{Engine, JailFigures};
 use crate::core::input::Manual;
-use crate::core::jail::{JailName, LogSource};
+use crate::core::jail::{Jail, JailId, JailName, JournalMatch, LogSource};
 use crate::daemon::enforcing::Picture;
 use crate::daemon::perform::{Performer, Total};
 use crate::daemon::sources::Counters;
@@ -27,6 +28,8 @@ pub struct Background {
     pub problems: Vec<String>,
     /// What happened in the sources.
     pub sources: Counters,
+    /// What the jails' files say.
+    pub described: Vec<Described>,
 }
 
 /// What of a jail goes into its status, but for the kernel's half.
@@ -47,10 +50,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
         .map(|(id, jail)| Known {
             name: jail.name.clone(),
             journal_matches: jail.journal_match().map(ToString::to_string).unwrap_or_default(),
-            files: matches!(jail.source, LogSource::Files(_)).then(|| {
-                let files = performer.background.sources.files.files_of(id);
-                files.iter().map(|path| path.display().to_string()).collect()
-            }),
+            files: files(performer, id, jail),
             figures: performer.engine.figures(id, now),
             total: performer.totals[id.index()],
         })
@@ -63,7 +63,9 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
         let held = held_by_jail(picture);
         problems.extend(picture.held.as_ref().err().cloned());
         problems.extend(picture.problems.iter().cloned());
-        let jails = known.into_iter().map(|known| jail_status(known, &held, &wanted)).collect();
+        let counts = picture.capabilities.counts_drops;
+        let status = |known| jail_status(known, &held, counts, &wanted);
+        let jails = known.into_iter().map(status).collect();
         Response::Status(Box::new(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             backend: picture.backend.to_owned(),
@@ -116,6 +118,41 @@ pub fn problems(performer: &Performer) -> Vec<String> {
         problems.push(format!("{too_many} log files are not read: there are too many"));
     }
     problems
+}
+
+/// The log files that a jail reads now, if it reads files.
+fn files(performer: &Performer, id: JailId, jail: &Jail) -> Option<Vec<String>> {
+    matches!(jail.source, LogSource::Files(_)).then(|| {
+        let files = performer.background.sources.files.files_of(id);
+        files.iter().map(|path| path.display().to_string()).collect()
+    })
+}
+
+/// The answer to [`Request::Jail`].
+pub fn jail(performer: &Performer, name: &JailName) -> Response {
+    let found = performer.engine.jails().find(|(_, jail)| jail.name == *name);
+    Response::Jail(found.map(|(id, jail)| {
+        let described = performer.background.described.iter();
+        let described = described.clone().find(|found| found.name == name.as_str());
+        let (networks, hosts): (Vec<_>, Vec<_>) =
+            jail.allow.entries().iter().partition(|entry| !entry.is_host());
+        let elsewhere = jail.allow_elsewhere.iter().map(ToString::to_string);
+        let ignored = networks.into_iter().map(ToString::to_string).chain(elsewhere);
+        let ignored = ignored.chain(hosts.into_iter().map(ToString::to_string)).collect();
+        let options = described.into_iter().flat_map(|found| &found.options);
+        let actions = described.into_iter().flat_map(|found| &found.actions);
+        Box::new(JailFacts {
+            name: jail.name.clone(),
+            max_retry: jail.max_retry,
+            find_time: jail.find_time,
+            ban_time: jail.ban_time,
+            ignored,
+            journal_matches: jail.journal_match().map(JournalMatch::words).unwrap_or_default(),
+            files: files(performer, id, jail),
+            options: options.map(|value| (value.name.clone(), value.value.clone())).collect(),
+            actions: actions.map(|action| action.name.clone()).collect(),
+        })
+    }))
 }
 
 /// Makes the answer to [`Request::Bans`], once the kernel was looked at.
@@ -217,12 +254,13 @@ pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
         Request::Unban { jail, sources } => {
             Ok(Manual::Unban { jail: jail.as_ref().map(find).transpose()?, sources })
         }
-        Request::Status
-        | Request::Bans
-        | Request::Explain { .. }
-        | Request::Reload
-        | Request::Figures
-        | Request::Watch => Err("not an order".to_owned()),
+        Request::Attempt { jail, source, count } => {
+            Ok(Manual::Attempt { jail: find(&jail)?, source, count })
+        }
+        Request::Adjust { jail, adjustment } => {
+            Ok(Manual::Adjust { jail: find(&jail)?, adjustment })
+        }
+        _ => Err("not an order".to_owned()),
     }
 }
 
@@ -245,21 +283,35 @@ fn wanted(performer: &Performer) -> Vec<(JailName, Ban)> {
     performer.engine.bans().map(|ban| (name(&ban), ban)).collect()
 }
 
-fn held_by_jail(picture: &Picture) -> HashMap<&JailName, Vec<Prefix>> {
-    let mut by_jail: HashMap<&JailName, Vec<Prefix>> = HashMap::new();
+/// What the kernel holds for one jail.
+#[derive(Clone, Debug, Default)]
+struct HeldByJail {
+    sources: Vec<Prefix>,
+    dropped: Option<Dropped>,
+}
+
+fn held_by_jail(picture: &Picture) -> HashMap<&JailName, HeldByJail> {
+    let mut by_jail: HashMap<&JailName, HeldByJail> = HashMap::new();
     for held in picture.held.iter().flatten() {
-        by_jail.entry(&held.jail).or_default().push(held.source);
+        let jail = by_jail.entry(&held.jail).or_default();
+        jail.sources.push(held.source);
+        if let Some(dropped) = held.dropped {
+            *jail.dropped.get_or_insert_default() += dropped;
+        }
     }
-    by_jail.values_mut().for_each(|sources| sources.sort_unstable());
+    by_jail.values_mut().for_each(|jail| jail.sources.sort_unstable());
     by_jail
 }
 
 fn jail_status(
     known: Known,
-    held: &HashMap<&JailName, Vec<Prefix>>,
+    held: &HashMap<&JailName, HeldByJail>,
+    counts_drops: bool,
     wanted: &[(JailName, Ban)],
 ) -> JailStatus {
-    let banned = held.get(&known.name).cloned().unwrap_or_default();
+    let HeldByJail { sources: banned, dropped } =
+        held.get(&known.name).cloned().unwrap_or_default();
+    let dropped = dropped.or(counts_drops.then(Dropped::default));
     let missing = |source: &Prefix| banned.binary_search(source).is_err();
     let mut not_enforced: Vec<Prefix> = wanted
         .iter()
@@ -278,6 +330,7 @@ fn jail_status(
         total_banned: known.total.bans,
         banned,
         not_enforced,
+        dropped,
     }
 }
 
@@ -291,6 +344,7 @@ mod tests {
             interface: "eth0".to_owned(),
             means: (*means).to_owned(),
             reason: "its reason".to_owned(),
+            dropped: None,
         };
         Picture {
             backend: "xdp",

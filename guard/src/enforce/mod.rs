@@ -11,6 +11,8 @@
 //!   force, and the caller repairs with `replace`.
 //! - Overlaps: each (jail, source) is a ban of its own. A packet is dropped if any ban
 //!   covers its source and its destination port and has not ended.
+//! - A ban of a prefix does not cover those in it that are allowed
+//!   ([`Snapshot::allowed`]), but for who is banned by force inside of what is allowed.
 //! - Dropping the enforcer changes nothing in the kernel. What an enforcer leaves
 //!   behind without the agent is told by [`Capabilities`].
 //! - [`Enforcer::held`] reads the kernel, never a copy that the kernel does not vouch for.

@@ -18,6 +18,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::core::enforced::Dropped;
 use crate::core::figures::{Figures, Histogram, JailCounts, SourceCounts};
 use crate::core::time::{Span, Timestamp};
 
@@ -160,6 +161,15 @@ fn kernel(page: &mut Page<'_>, figures: &Figures) -> fmt::Result {
         (labels, i64::from(one.means != "none"))
     });
     page.gauge("interface_guarded", help, None, covered)?;
+    let dropped = |of: fn(&Dropped) -> u64| {
+        let counted = figures.interfaces.iter();
+        counted
+            .map(move |one| ([("interface", one.interface.as_str())], one.dropped.as_ref().map(of)))
+    };
+    let help = "Packets dropped on the interface";
+    page.counter("interface_dropped_packets", help, None, known(dropped(|all| all.packets)))?;
+    let help = "Bytes dropped on the interface";
+    page.counter("interface_dropped", help, BYTES, known(dropped(|all| all.bytes)))?;
     let maps = || figures.maps.iter();
     let entries = maps().map(|map| ([("map", map.map.as_str())], map.entries));
     page.gauge("map_entries", "Sources in the kernel's maps", None, entries)?;

@@ -36,7 +36,12 @@ fn figures() -> Figures {
         bans_limit: 100,
         bans_refused: 0,
         jails: vec![jail],
-        interfaces: vec![Coverage { interface: odd, means: "none".into(), reason: "x".into() }],
+        interfaces: vec![Coverage {
+            interface: odd,
+            means: "none".into(),
+            reason: "x".into(),
+            dropped: None,
+        }],
         problems: vec!["one".to_owned()],
         traffic: vec![Traffic { verdict: "drop".to_owned(), packets: 11, bytes: 660 }],
         maps: vec![MapFill { map: "ipv4".to_owned(), entries: 4, capacity: 100 }],
