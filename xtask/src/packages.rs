@@ -20,6 +20,9 @@ pub(crate) const PEERS: &[&str] = &["python3", "python3-systemd"];
 /// To read metrics as others do.
 pub(crate) const METRICS: &[&str] = &["python3", "python3-prometheus-client"];
 
+/// To look at the page that `guardctl report` makes.
+pub(crate) const BROWSER: &[&str] = &["chromium"];
+
 /// To test the data plane.
 pub(crate) const KERNEL: &[&str] = &["bpftool", "ethtool", "iptables"];
 

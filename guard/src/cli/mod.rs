@@ -20,6 +20,7 @@ mod progress;
 mod regex;
 mod reload;
 mod replay;
+mod report;
 mod status;
 mod top;
 mod watch;
@@ -48,6 +49,7 @@ use crate::daemon::run::{self, RunOptions};
         guardctl unban --all              let everybody in again, even without the agent\n  \
         guardctl detach                   remove guard from the kernel until `attach`\n  \
         guardctl explain 10.3.0.1         why is it banned, or not?\n  \
+        guardctl report --since 7d        what was done lately?\n  \
         guardctl top                      watch it at work\n  \
         guardctl check                    is the configuration sound?\n  \
         guardctl migrate                  what of Fail2Ban's would work here?\n  \
@@ -118,6 +120,8 @@ enum Verb {
     Probe,
     /// Print the agent's figures for Prometheus, write them to a file, or serve them.
     Metrics(metrics::Arguments),
+    /// Show what was done in the last days: text, or a page with charts; needs no agent.
+    Report(report::Arguments),
     /// Show the agent at work, live: jails, newest failures and bans, drops per second.
     Top,
     /// Show what happens, as it happens: failures, bans, repairs; dropped packets too.
@@ -270,6 +274,7 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Reload => reload::reload(&context),
         Verb::Probe => probe::probe(&context),
         Verb::Metrics(arguments) => metrics::metrics(&context, &arguments),
+        Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Top => top::top(&context),
         Verb::Watch(arguments) => watch::watch(&context, &arguments),
         Verb::Detach(arguments) => detach::detach(&context, &arguments),

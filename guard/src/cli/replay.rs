@@ -186,7 +186,7 @@ fn of_journal(
 }
 
 /// A point in time as people write it; `now` is what lengths count from.
-fn point(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+pub(super) fn point(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let text = text.trim();
     if let Some(seconds) = text.strip_prefix('@').and_then(|seconds| seconds.parse().ok()) {
         return Ok(Timestamp::from_seconds(seconds));

@@ -33,7 +33,7 @@ use crate::daemon::run::{RunError, broken, notify, now};
 use crate::daemon::sources::{self, Counters, Plan, Readers};
 use crate::daemon::stored::{self, Recalled};
 use crate::daemon::teller::Teller;
-use crate::daemon::{asking, backend, enforcing, report};
+use crate::daemon::{asking, backend, enforcing, recording, report};
 use crate::host;
 use crate::store::{Store, StoreError};
 
@@ -236,6 +236,7 @@ impl Agent {
             follow(&mut self.watch, &self.commands),
             keep_alive(&self.commands),
             asking::work(&mut self.questions, &self.commands, &self.helper_socket),
+            recording::work(&self.commands),
         );
     }
 

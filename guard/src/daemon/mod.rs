@@ -20,6 +20,7 @@ pub mod figures;
 pub mod log;
 pub mod meters;
 pub mod perform;
+pub mod recording;
 pub mod reload;
 pub mod report;
 pub mod run;

@@ -44,6 +44,13 @@ pub enum Command {
     Answer(question::Answer),
     /// The enforcer needs the whole ban set.
     Resync,
+    /// So much the kernel has dropped since it began to count.
+    Dropped {
+        /// Packets.
+        packets: u64,
+        /// Bytes.
+        bytes: u64,
+    },
     /// Are engine and enforcer alive?
     Ping(oneshot::Sender<()>),
     /// Why is the store not up to date, if it is not?
@@ -262,6 +269,14 @@ impl Performer {
             Command::Resync if stuck => {}
             Command::Resync => self.send(Job::Replace(self.engine.snapshot())),
             Command::Ping(to) => self.send(Job::Ping(to)),
+            // The next one says the same and more.
+            Command::Dropped { .. } if stuck => {}
+            Command::Dropped { packets, bytes } => {
+                let recorded = self.store.record_drops((self.now)().wall, packets, bytes);
+                if let Err(error) = recorded {
+                    tracing::warn!(target: "fail2ban.database", "{error}");
+                }
+            }
             Command::Behind(to) => {
                 // Whoever asked may have left.
                 let _ = to.send(self.store_problem.clone());

@@ -17,7 +17,7 @@ use crate::core::reason::Reason;
 use crate::core::time::{Span, Timestamp};
 
 /// Names of the stored jails by their row.
-type Names = HashMap<i64, JailName>;
+pub(super) type Names = HashMap<i64, JailName>;
 
 impl Store {
     /// Everything that is stored, as it was at one moment.
@@ -72,7 +72,7 @@ impl Store {
     }
 }
 
-fn jails(connection: &rusqlite::Connection) -> rusqlite::Result<(Names, Vec<Totals>)> {
+pub(super) fn jails(connection: &rusqlite::Connection) -> rusqlite::Result<(Names, Vec<Totals>)> {
     let mut names = Names::new();
     let mut totals = Vec::new();
     let mut statement =
@@ -241,7 +241,7 @@ fn jail(row: &Row<'_>, names: &Names) -> rusqlite::Result<JailName> {
 }
 
 /// The source that is in the second column.
-fn source(row: &Row<'_>) -> rusqlite::Result<Prefix> {
+pub(super) fn source(row: &Row<'_>) -> rusqlite::Result<Prefix> {
     let blob = row.get_ref(1)?.as_blob()?;
     let decoded = blob.split_last().and_then(|(length, octets)| {
         let address = match octets.len() {

@@ -34,6 +34,7 @@ pub mod import;
 mod load;
 mod lock;
 mod persist;
+pub mod record;
 mod schema;
 mod unban;
 

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::{Durability, Store, StoreError};
+use super::{Durability, Store, StoreError, record};
 use crate::core::addr::Prefix;
 use crate::core::delta::Ban;
 use crate::core::effects::Change;
 use crate::core::failure::Failure;
 use crate::core::history::Past;
 use crate::core::jail::{AllowElsewhere, JailId, JailName};
+use crate::core::reason::Reason;
 use crate::core::time::{Span, Timestamp};
 
 impl Store {
@@ -61,6 +63,12 @@ impl Store {
         self.synchronous = Some(durability);
         Ok(())
     }
+}
+
+/// The wall clock, for what nothing depends on.
+pub(super) fn now() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// What must not be undone by a power loss: a ban or its end, and that somebody was let in
@@ -138,6 +146,8 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, changes: &[Change]) -> Result<(), Failed> {
         let mut totals: HashMap<i64, (i64, i64)> = HashMap::new();
+        let now = now();
+        let mut made = 0;
         for change in in_key_order(changes) {
             match change {
                 Change::Count { failure, weight } => {
@@ -146,6 +156,10 @@ impl Writer<'_> {
                 }
                 Change::Ban(ban) => {
                     let jail = self.ban("ban", ban)?;
+                    if made < record::AT_ONCE {
+                        self.made(jail, ban, now)?;
+                        made += 1;
+                    }
                     totals.entry(jail).or_default().1 += 1;
                 }
                 Change::Prolong(ban) => drop(self.ban("ban", ban)?),
@@ -191,6 +205,12 @@ impl Writer<'_> {
                 )?,
             }
         }
+        if totals.values().any(|(_, bans)| *bans > 0) {
+            self.execute(
+                "DELETE FROM made WHERE id <= (SELECT max(id) FROM made) - ?1",
+                [record::BANS],
+            )?;
+        }
         for (jail, (failures, bans)) in totals {
             self.execute(
                 "UPDATE jail SET failures = failures + ?2, bans = bans + ?3 WHERE id = ?1",
@@ -198,6 +218,18 @@ impl Writer<'_> {
             )?;
         }
         Ok(())
+    }
+
+    /// Remembers for reports that a ban was made.
+    fn made(&mut self, jail: i64, ban: &Ban, now: Timestamp) -> Result<(), Failed> {
+        let (failures, took) = match ban.reason {
+            Reason::Failures { count, .. } => (Some(count), Some((now - ban.since).micros())),
+            Reason::Manual { .. } => (None, None),
+        };
+        self.execute(
+            "INSERT INTO made (jail, source, since, failures, took) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![jail, encoded(&ban.source), ban.since.micros(), failures, took],
+        )
     }
 
     fn count(&mut self, failure: &Failure, weight: u32) -> Result<i64, Failed> {

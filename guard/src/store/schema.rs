@@ -15,6 +15,7 @@ const APPLICATION_ID: i64 = 0x6775_7264;
 /// - A pardon's source is an empty blob when it is for everybody.
 /// - Times are microseconds since the epoch.
 /// - A reason is JSON, because it grows with the reasons that there are.
+/// - An hour is a number of them since the epoch.
 /// - A place in an allow-list is `name:HOST` or `file:PATH`, its entries are JSON.
 const MIGRATIONS: &[&str] = &[
     "
@@ -89,7 +90,31 @@ const MIGRATIONS: &[&str] = &[
         entries TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE made (
+        id INTEGER PRIMARY KEY,
+        jail INTEGER NOT NULL REFERENCES jail (id),
+        source BLOB NOT NULL,
+        since INTEGER NOT NULL,
+        failures INTEGER,
+        took INTEGER
+    ) STRICT;
+    CREATE TABLE dropped (
+        hour INTEGER PRIMARY KEY,
+        packets INTEGER NOT NULL,
+        bytes INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE counted (packets INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
+    INSERT INTO made (jail, source, since, failures)
+        SELECT jail, source, since, failures FROM (
+            SELECT jail, source, since, json_extract(reason, '$.count') AS failures
+            FROM ban ORDER BY since DESC LIMIT 100000
+        ) ORDER BY since;
+",
 ];
+
+/// The first format with a [`record`](super::record): its bans in force begin it.
+pub(super) const RECORD: i64 = 3;
 
 /// The newest format that this guard knows.
 pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;

@@ -1,10 +1,11 @@
-//! What the agent shows of itself while it works: metrics for Prometheus, events, and the
-//! live view on a terminal.
+//! What the agent shows of itself while it works: metrics for Prometheus, events, the
+//! live view on a terminal, and the report of what was done.
 //!
 //! Each test has a real agent in a namespace, with a journal that the test writes. Whoever
 //! reads what it shows is somebody else's program.
 
 mod metrics;
+mod report;
 mod top;
 mod watch;
 

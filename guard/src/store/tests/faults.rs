@@ -163,7 +163,10 @@ fn rows_that_guard_never_writes_are_damage() {
         store.connection.execute_batch(sql).expect("a bad row");
         let error = store.load().expect_err(sql);
         assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
-        store.connection.execute_batch("DELETE FROM ban; DELETE FROM jail").expect("gone");
+        store
+            .connection
+            .execute_batch("DELETE FROM ban; DELETE FROM made; DELETE FROM jail")
+            .expect("gone");
     }
 }
 
