@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::notify::Hook;
 use crate::config::text::SourceFile;
 use crate::config::toml_table::{Asked, Table};
 use crate::core::addr::Prefix;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub log: LogTarget,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[[notify]]`: who is told of bans.
+    pub notify: Vec<Hook>,
 }
 
 /// What drops packets.
@@ -143,6 +146,7 @@ impl Default for Settings {
                 history: Span::from_seconds(86_400),
                 match_steps: 50_000,
             },
+            notify: Vec::new(),
         }
     }
 }
@@ -234,6 +238,7 @@ impl Settings {
             limits.span("history", &mut self.limits.history);
             limits.number("match-steps", &mut self.limits.match_steps, 1_000..=10_000_000);
         });
+        table.tables("notify", |hook| self.notify.extend(Hook::take(hook)));
     }
 }
 

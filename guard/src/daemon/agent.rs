@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use crate::daemon::perform::{Command, Performer};
 use crate::daemon::run::{RunError, broken, notify, now};
 use crate::daemon::sources::{self, Counters, Plan, Readers};
 use crate::daemon::stored::{self, Recalled};
-use crate::daemon::{asking, backend, enforcing, report};
+use crate::daemon::{asking, backend, enforcing, notices, report};
 use crate::host;
 use crate::store::{Store, StoreError};
 
@@ -80,6 +81,8 @@ pub struct Lasting {
     pub journal_directory: Option<PathBuf>,
     /// What happened in the sources.
     pub counters: Counters,
+    /// What became of those who are told of bans.
+    pub notified: Arc<notices::Counts>,
     /// Jails that the configuration before this one had; `None` at the first start.
     pub before: Option<Vec<JailName>>,
 }
@@ -89,6 +92,7 @@ pub struct Lasting {
 pub struct Agent {
     commands: mpsc::UnboundedSender<Command>,
     questions: mpsc::UnboundedReceiver<Question>,
+    notices: notices::Notices,
     watch: host::Watch,
     helper_socket: PathBuf,
     readers: Readers,
@@ -171,6 +175,7 @@ impl Agent {
             let _ = asked.send(question);
         }
         let (jobs, job_inbox) = std::sync::mpsc::sync_channel(WAITING_JOBS);
+        let (mut notifier, notices) = notices::open(&settings, Arc::clone(&lasting.notified));
         let enforcing = {
             let (names, commands) = (names.clone(), commands.downgrade());
             spawn("enforcer", move || {
@@ -180,12 +185,18 @@ impl Agent {
                     &names,
                     &job_inbox,
                     &commands,
+                    &mut notifier,
                     now,
                 );
             })?
         };
         let sources = lasting.counters.clone();
-        let background = Background { backend_reason, problems, sources };
+        let background = Background {
+            backend_reason,
+            problems,
+            sources,
+            notified: Arc::clone(&lasting.notified),
+        };
         let performer = Performer {
             engine,
             store,
@@ -203,7 +214,7 @@ impl Agent {
         let _ = commands.send(Command::Host(seen));
         let helper_socket = settings.helper_socket;
         let threads = [performing, enforcing];
-        Ok(Self { commands, questions, watch, helper_socket, readers, threads })
+        Ok(Self { commands, questions, notices, watch, helper_socket, readers, threads })
     }
 
     /// Where it takes commands. It does not end while somebody has this.
@@ -217,6 +228,7 @@ impl Agent {
             follow(&mut self.watch, &self.commands),
             keep_alive(&self.commands),
             asking::work(&mut self.questions, &self.commands, &self.helper_socket),
+            self.notices.work(&self.helper_socket),
         );
     }
 

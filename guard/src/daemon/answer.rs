@@ -3,6 +3,7 @@
 //! Only what the kernel holds is called banned.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::control::protocol::{
@@ -15,6 +16,7 @@ use crate::core::engine::{Engine, JailFigures};
 use crate::core::input::Manual;
 use crate::core::jail::{JailName, LogSource};
 use crate::daemon::enforcing::Picture;
+use crate::daemon::notices::Counts;
 use crate::daemon::perform::{Performer, Total};
 use crate::daemon::sources::Counters;
 
@@ -27,6 +29,8 @@ pub struct Background {
     pub problems: Vec<String>,
     /// What happened in the sources.
     pub sources: Counters,
+    /// What became of those who are told of bans.
+    pub notified: Arc<Counts>,
 }
 
 /// What of a jail goes into its status, but for the kernel's half.
@@ -90,6 +94,8 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
     if too_many > 0 {
         problems.push(format!("{too_many} log files are not read: there are too many"));
     }
+    problems.extend(performer.background.notified.problems());
+    let notified = performer.background.notified.figures();
     let backend_reason = performer.background.backend_reason.clone();
     let forged_entries = counters.forged.load(Ordering::Relaxed);
     let wanted = wanted(performer);
@@ -108,6 +114,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
             problems,
             forged_entries,
             put_right: picture.put_right,
+            notified,
         }))
     }
 }

@@ -17,6 +17,7 @@ use crate::core::effects::Report;
 use crate::core::enforced::{Capabilities, Coverage, Held};
 use crate::core::host::Host;
 use crate::core::jail::JailName;
+use crate::daemon::notices::Notifier;
 use crate::daemon::perform::Command;
 use crate::daemon::report;
 use crate::enforce::{EnforceError, Enforcer, Moment};
@@ -89,6 +90,7 @@ pub fn work(
     names: &[JailName],
     jobs: &Receiver<Job>,
     engine: &WeakUnboundedSender<Command>,
+    notifier: &mut Notifier,
     now: fn() -> Moment,
 ) {
     let mut repair: Option<Repair> = broken.map(Repair::after);
@@ -120,6 +122,7 @@ pub fn work(
                     Some(repair) => repair.wait(names, reports, answer),
                     None => {
                         report::write(names, &reports);
+                        notifier.tell(names, &reports, now().wall);
                         answer.into_iter().for_each(Answer::give);
                     }
                 }
@@ -133,6 +136,7 @@ pub fn work(
                         tracing::info!(target: "fail2ban.actions", notice = true,
                             "the kernel holds all {bans} bans again");
                         report::write(names, &repair.reports);
+                        notifier.tell(names, &repair.reports, now().wall);
                         repair.answers.into_iter().for_each(Answer::give);
                     }
                 }

@@ -16,6 +16,7 @@ pub mod backend;
 pub mod detached;
 pub mod enforcing;
 pub mod log;
+pub mod notices;
 pub mod perform;
 pub mod reload;
 pub mod report;
