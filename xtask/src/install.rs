@@ -146,12 +146,16 @@ fn put(source: &Path, destination: &Path, owner: Owner, mode: u32) -> Result<()>
     Ok(())
 }
 
-/// Makes users and groups and tells systemd, if this is the running system.
+/// Makes users and groups if this is a system and not a package, and tells systemd if it is
+/// the running one.
 fn finish(root: &Path) -> Result<()> {
+    if root.join("etc/passwd").exists() {
+        let mut users = Command::new("systemd-sysusers");
+        workspace::run(users.arg("--root").arg(root).arg("guard.conf"))?;
+    }
     let is_this_host = root.canonicalize().is_ok_and(|root| root == Path::new("/"))
         && Path::new("/run/systemd/system").exists();
     if is_this_host {
-        workspace::run(Command::new("systemd-sysusers").arg("guard.conf"))?;
         workspace::run(Command::new("systemctl").arg("daemon-reload"))?;
     }
     println!("\nTo start it now and at every boot: systemctl enable --now guard.service");

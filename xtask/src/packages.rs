@@ -20,6 +20,9 @@ pub(crate) const PEERS: &[&str] = &["python3", "python3-systemd"];
 /// What guard-helper calls webhooks with.
 pub(crate) const WEBHOOKS: &[&str] = &["curl"];
 
+/// To read metrics as others do.
+pub(crate) const METRICS: &[&str] = &["python3", "python3-prometheus-client"];
+
 /// To test the data plane.
 pub(crate) const KERNEL: &[&str] = &["bpftool", "ethtool", "iptables"];
 

@@ -6,8 +6,10 @@
 mod bans;
 mod check;
 mod detach;
+mod events;
 mod explain;
 mod import;
+mod metrics;
 mod offline;
 mod orders;
 mod output;
@@ -17,6 +19,7 @@ mod regex;
 mod reload;
 mod replay;
 mod status;
+mod top;
 mod watch;
 
 use std::path::PathBuf;
@@ -43,6 +46,7 @@ use crate::daemon::run::{self, RunOptions};
         guardctl unban --all              let everybody in again, even without the agent\n  \
         guardctl detach                   remove guard from the kernel until `attach`\n  \
         guardctl explain 10.3.0.1         why is it banned, or not?\n  \
+        guardctl top                      watch it at work\n  \
         guardctl check                    is the configuration sound?\n  \
         guardctl reload                   have the agent read it anew\n  \
         guardctl regex auth.log sshd      what does a filter find in a log?\n  \
@@ -107,7 +111,11 @@ enum Verb {
         guardctl probe                    before XDP is relied on\n  \
         guardctl --json probe | jq .")]
     Probe,
-    /// Show packets that are dropped, as they are.
+    /// Print the agent's figures for Prometheus, write them to a file, or serve them.
+    Metrics(metrics::Arguments),
+    /// Show the agent at work, live: jails, newest failures and bans, drops per second.
+    Top,
+    /// Show what happens, as it happens: failures, bans, repairs; dropped packets too.
     Watch(watch::Arguments),
     /// Remove every trace of guard from the kernel while the agent is stopped; it stays
     /// so until `attach`.
@@ -249,6 +257,8 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Import(arguments) => import::import(&context, &arguments),
         Verb::Reload => reload::reload(&context),
         Verb::Probe => probe::probe(&context),
+        Verb::Metrics(arguments) => metrics::metrics(&context, &arguments),
+        Verb::Top => top::top(&context),
         Verb::Watch(arguments) => watch::watch(&context, &arguments),
         Verb::Detach(arguments) => detach::detach(&context, &arguments),
         Verb::Attach => detach::attach(&context),

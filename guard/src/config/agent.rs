@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::notify::Hook;
+use crate::config::safely;
 use crate::config::text::SourceFile;
 use crate::config::toml_table::{Asked, Table};
 use crate::core::addr::Prefix;
@@ -160,6 +161,11 @@ impl Settings {
         self.state_directory.join("guard.sqlite3")
     }
 
+    /// Where the agent gives its figures to whoever may connect, beside the other socket.
+    pub fn figures_socket(&self) -> PathBuf {
+        self.socket.with_file_name("metrics.sock")
+    }
+
     /// Reads `path`, or the usual file if it is there, else the defaults.
     ///
     /// # Errors
@@ -167,7 +173,7 @@ impl Settings {
     /// is missing.
     pub fn load(path: Option<&Path>) -> Result<Self, Diagnostics> {
         let file = path.unwrap_or(Path::new(Self::PATH));
-        match std::fs::read(file) {
+        match safely::read(file) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Self::parse(file, &text),
                 Err(error) => {

@@ -35,6 +35,7 @@ mod options;
 mod ports;
 pub mod reference;
 mod resolve;
+mod safely;
 mod tags;
 mod text;
 mod time;

@@ -17,9 +17,10 @@ use crate::core::effects::Report;
 use crate::core::enforced::{Capabilities, Coverage, Held};
 use crate::core::host::Host;
 use crate::core::jail::JailName;
-use crate::daemon::notices::Notifier;
+use crate::daemon::figures::Enforced;
 use crate::daemon::perform::Command;
-use crate::daemon::report;
+use crate::daemon::tally::Tallies;
+use crate::daemon::teller::Teller;
 use crate::enforce::{EnforceError, Enforcer, Moment};
 
 /// One thing for the enforcer to do.
@@ -41,6 +42,15 @@ pub enum Job {
     Look {
         /// Makes the answer.
         answer: Box<dyn FnOnce(&Picture) -> Response + Send>,
+        /// Takes it.
+        to: oneshot::Sender<Response>,
+    },
+    /// Count what the kernel holds and answer from that.
+    Count {
+        /// How many bans of each jail there should be.
+        wanted: Vec<(JailName, u64)>,
+        /// Makes the answer.
+        answer: Box<dyn FnOnce(Enforced) -> Response + Send>,
         /// Takes it.
         to: oneshot::Sender<Response>,
     },
@@ -87,20 +97,20 @@ const PASS_SHARE: u32 = 100;
 pub fn work(
     mut enforcer: Box<dyn Enforcer>,
     broken: Option<&str>,
-    names: &[JailName],
+    teller: &Teller,
     jobs: &Receiver<Job>,
     engine: &WeakUnboundedSender<Command>,
-    notifier: &mut Notifier,
     now: fn() -> Moment,
 ) {
-    let mut repair: Option<Repair> = broken.map(Repair::after);
+    let mut repair: Option<Repair> = broken.map(|cause| Repair::after(cause, teller));
     let mut uncovered: Option<String> = None;
     let mut watch = Watch { due: Instant::now() + INSPECTION, ..Watch::default() };
+    let mut tallies = Tallies::default();
     loop {
-        if let Some(cause) = watch.inspect_if_due(&mut *enforcer)
+        if let Some(cause) = watch.inspect_if_due(&mut *enforcer, teller)
             && repair.is_none()
         {
-            repair = Some(Repair::after(&cause));
+            repair = Some(Repair::after(&cause, teller));
         }
         let mut due = watch.due;
         if let Some(repair) = &mut repair {
@@ -108,6 +118,9 @@ pub fn work(
             due = due.min(repair.due);
         }
         let job = jobs.recv_timeout(due.saturating_duration_since(Instant::now()));
+        if job.is_ok() {
+            teller.meters.job_taken();
+        }
         match job {
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
@@ -116,13 +129,12 @@ pub fn work(
                     && !deltas.is_empty()
                     && let Err(error) = enforcer.apply(&deltas, now())
                 {
-                    repair = Some(Repair::after(&error.to_string()));
+                    repair = Some(Repair::after(&error.to_string(), teller));
                 }
                 match &mut repair {
-                    Some(repair) => repair.wait(names, reports, answer),
+                    Some(repair) => repair.wait(teller, reports, answer),
                     None => {
-                        report::write(names, &reports);
-                        notifier.tell(names, &reports, now().wall);
+                        teller.tell(&reports, now());
                         answer.into_iter().for_each(Answer::give);
                     }
                 }
@@ -130,20 +142,18 @@ pub fn work(
             Ok(Job::Replace(_)) if repair.is_none() && !watch.pass_due() => {}
             Ok(Job::Replace(snapshot)) => match watch.pass(&mut *enforcer, &snapshot, now()) {
                 Ok(()) => {
-                    watch.count(enforcer.replaced(), &snapshot, repair.is_some(), now());
+                    let changes = enforcer.replaced();
+                    count(changes, &snapshot, repair.is_some(), now(), teller);
                     if let Some(repair) = repair.take() {
-                        let bans = snapshot.bans.len();
-                        tracing::info!(target: "fail2ban.actions", notice = true,
-                            "the kernel holds all {bans} bans again");
-                        report::write(names, &repair.reports);
-                        notifier.tell(names, &repair.reports, now().wall);
+                        teller.holds_again(snapshot.bans.len());
+                        teller.tell(&repair.reports, now());
                         repair.answers.into_iter().for_each(Answer::give);
                     }
                 }
                 Err(error) => {
                     let cause = error.to_string();
-                    let repair = repair.get_or_insert_with(|| Repair::after(&cause));
-                    repair.fail(cause);
+                    let repair = repair.get_or_insert_with(|| Repair::after(&cause, teller));
+                    repair.fail(cause, teller);
                 }
             },
             Ok(Job::Follow(host)) => {
@@ -156,7 +166,7 @@ pub fn work(
                 }
             }
             Ok(Job::Look { answer, to }) => {
-                let problems = repair.iter().map(|repair| repair.cause.clone());
+                let problems = problems(repair.as_ref(), uncovered.as_ref(), &watch);
                 let coverage = enforcer.coverage();
                 // What no interface asks for enforces nothing.
                 let idle = !coverage.is_empty() && coverage.iter().all(|one| one.means == "none");
@@ -166,18 +176,22 @@ pub fn work(
                     capabilities: enforcer.capabilities(),
                     held: held.map_err(|error| error.to_string()),
                     coverage,
-                    problems: problems.chain(uncovered.clone()).chain(watch.problem()).collect(),
-                    put_right: watch.put_right,
+                    problems,
+                    put_right: teller.meters.put_right(),
                 };
                 let response = answer(&picture);
-                watch.asked |= response.shows_missing_bans();
-                if response.shows_missing_bans()
-                    && let Some(engine) = engine.upgrade()
-                {
-                    let _ = engine.send(Command::Resync);
-                }
-                // Whoever asked may have left.
-                let _ = to.send(response);
+                watch.give(response, to, engine);
+            }
+            Ok(Job::Count { wanted, answer, to }) => {
+                let words = |error: EnforceError| error.to_string();
+                let enforced = Enforced {
+                    backend: enforcer.name(),
+                    tally: tallies.tally(&mut *enforcer, &wanted, now()).map_err(words),
+                    traffic: enforcer.traffic().map_err(words),
+                    coverage: enforcer.coverage(),
+                    problems: problems(repair.as_ref(), uncovered.as_ref(), &watch),
+                };
+                watch.give(answer(enforced), to, engine);
             }
             Ok(Job::Ping(to)) => {
                 let _ = to.send(());
@@ -186,11 +200,16 @@ pub fn work(
     }
 }
 
+/// What is wrong with the kernel's half, in words.
+fn problems(repair: Option<&Repair>, uncovered: Option<&String>, watch: &Watch) -> Vec<String> {
+    let repair = repair.map(|repair| repair.cause.clone());
+    repair.into_iter().chain(uncovered.cloned()).chain(watch.problem()).collect()
+}
+
 /// The eye on what others do to the kernel's half.
 struct Watch {
     /// When to look next.
     due: Instant,
-    put_right: u64,
     problem: Option<String>,
     /// When all bans may be gone over again.
     pass_due: Instant,
@@ -201,13 +220,13 @@ struct Watch {
 impl Default for Watch {
     fn default() -> Self {
         let now = Instant::now();
-        Self { due: now, put_right: 0, problem: None, pass_due: now, asked: false }
+        Self { due: now, problem: None, pass_due: now, asked: false }
     }
 }
 
 impl Watch {
     /// Looks when it is time; gives what takes the whole ban set to put right.
-    fn inspect_if_due(&mut self, enforcer: &mut dyn Enforcer) -> Option<String> {
+    fn inspect_if_due(&mut self, enforcer: &mut dyn Enforcer, teller: &Teller) -> Option<String> {
         if Instant::now() < self.due {
             return None;
         }
@@ -216,11 +235,12 @@ impl Watch {
         match noticed {
             Ok(noticed) => {
                 for what in &noticed.put_right {
-                    tracing::warn!(target: "fail2ban.actions", "{what}; put right");
-                    self.put_right += 1;
+                    teller.put_right(what);
                 }
                 self.problem = None;
-                self.put_right += u64::from(noticed.broken.is_some());
+                if noticed.broken.is_some() {
+                    teller.meters.is_put_right();
+                }
                 noticed.broken
             }
             Err(error) => {
@@ -236,6 +256,23 @@ impl Watch {
 
     fn problem(&self) -> Option<String> {
         self.problem.clone()
+    }
+
+    /// Gives an answer; what it shows to be missing is to be put right.
+    fn give(
+        &mut self,
+        response: Response,
+        to: oneshot::Sender<Response>,
+        engine: &WeakUnboundedSender<Command>,
+    ) {
+        self.asked |= response.shows_missing_bans();
+        if response.shows_missing_bans()
+            && let Some(engine) = engine.upgrade()
+        {
+            let _ = engine.send(Command::Resync);
+        }
+        // Whoever asked may have left.
+        let _ = to.send(response);
     }
 
     /// Whether all bans may be gone over now, or must be.
@@ -256,16 +293,14 @@ impl Watch {
         self.asked = false;
         replaced
     }
+}
 
-    /// Takes note of what a pass changed. It is expected to after a failure, and when a
-    /// ban ended just before it.
-    fn count(&mut self, changes: usize, snapshot: &Snapshot, repaired: bool, now: Moment) {
-        let ended = |ban: &Ban| ban.until.is_some_and(|until| until <= now.wall);
-        if changes > 0 && !repaired && !snapshot.bans.iter().any(ended) {
-            tracing::warn!(target: "fail2ban.actions",
-                "the kernel differed from the bans in {changes} places; put right");
-            self.put_right += 1;
-        }
+/// Takes note of what a pass changed. It is expected to after a failure, and when a ban
+/// ended just before it.
+fn count(changes: usize, snapshot: &Snapshot, repaired: bool, now: Moment, teller: &Teller) {
+    let ended = |ban: &Ban| ban.until.is_some_and(|until| until <= now.wall);
+    if changes > 0 && !repaired && !snapshot.bans.iter().any(ended) {
+        teller.put_right(&format!("the kernel differed from the bans in {changes} places"));
     }
 }
 
@@ -285,8 +320,8 @@ const WAITING_REPORTS: usize = 100_000;
 
 impl Repair {
     /// Begins at once: most often it was only somebody else's change of the kernel.
-    fn after(cause: &str) -> Self {
-        tracing::error!(target: "fail2ban.actions", "enforcing: {cause}");
+    fn after(cause: &str, teller: &Teller) -> Self {
+        teller.refused(cause);
         Self {
             cause: cause.to_owned(),
             due: Instant::now(),
@@ -310,10 +345,10 @@ impl Repair {
     }
 
     /// Keeps what may only be said when the kernel holds it.
-    fn wait(&mut self, names: &[JailName], reports: Vec<Report>, answer: Option<Answer>) {
+    fn wait(&mut self, teller: &Teller, reports: Vec<Report>, answer: Option<Answer>) {
         // What was found is true whether or not the kernel acts on it.
         let (found, waits): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_about_lines);
-        report::write(names, &found);
+        teller.found(&found);
         let room = WAITING_REPORTS.saturating_sub(self.reports.len());
         self.reports.extend(waits.into_iter().take(room));
         self.answers.extend(answer);
@@ -323,9 +358,9 @@ impl Repair {
     }
 
     /// An attempt failed: whoever waits is told.
-    fn fail(&mut self, cause: String) {
+    fn fail(&mut self, cause: String, teller: &Teller) {
         if self.cause != cause {
-            tracing::error!(target: "fail2ban.actions", "enforcing: {cause}");
+            teller.refused(&cause);
         }
         for Answer { to, .. } in self.answers.drain(..) {
             let _ = to.send(Response::Error(format!(

@@ -6,6 +6,7 @@
 //! refused, and what the kernel holds stays.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use crate::control::event::Events;
 use crate::control::protocol::{Request, Response};
 use crate::core::effects::{Change, Effects};
 use crate::core::engine::Engine;
@@ -21,9 +23,11 @@ use crate::core::host::Host;
 use crate::core::input::Input;
 use crate::core::jail::JailName;
 use crate::core::question::{self, Question};
-use crate::core::time::Timestamp;
+use crate::core::time::{Span, Timestamp};
 use crate::daemon::answer::{self, Background};
 use crate::daemon::enforcing::{Answer, Job};
+use crate::daemon::figures;
+use crate::daemon::meters::Meters;
 use crate::enforce::Moment;
 use crate::store::Store;
 
@@ -68,6 +72,10 @@ pub struct Performer {
     pub jobs: SyncSender<Job>,
     /// To whoever takes questions outside.
     pub questions: UnboundedSender<Question>,
+    /// What is counted.
+    pub meters: Arc<Meters>,
+    /// Who is told what happens.
+    pub events: Events,
     /// What the answers need besides.
     pub background: Background,
     /// The clocks.
@@ -108,7 +116,9 @@ impl Performer {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(command) => wake_at = self.obey(command, stuck).or(wake_at),
+                    Some(command) => {
+                        wake_at = self.obey(command, stuck, batches.len()).or(wake_at);
+                    }
                     None => break,
                 },
                 batch = batches.recv(), if sources_live && !stuck => match batch {
@@ -143,9 +153,11 @@ impl Performer {
     /// Persists what waits, in order, and hands it on.
     fn retry(&mut self) {
         while let Some((effects, _)) = self.waiting.front() {
+            let start = std::time::Instant::now();
             if !effects.persist.is_empty()
                 && let Err(error) = self.store.persist(&effects.persist, &self.names)
             {
+                self.meters.store_refused();
                 let problem = error.to_string();
                 if self.store_problem.as_ref() != Some(&problem) {
                     tracing::error!(target: "fail2ban.database", "{problem}");
@@ -153,6 +165,10 @@ impl Performer {
                 self.store_problem = Some(problem);
                 self.retry_at = Some(Instant::now() + STORE_PAUSE);
                 return;
+            }
+            if !effects.persist.is_empty() {
+                let took = i64::try_from(start.elapsed().as_micros()).unwrap_or(i64::MAX);
+                self.meters.persisted(Span::from_micros(took));
             }
             if let Some((effects, to)) = self.waiting.pop_front() {
                 self.hand_on(effects, to);
@@ -168,9 +184,11 @@ impl Performer {
             match change {
                 Change::Count { failure, .. } => self.totals[failure.jail.index()].failures += 1,
                 Change::Ban(ban) => self.totals[ban.jail.index()].bans += 1,
+                Change::Position(position) => self.meters.read(position, (self.now)().wall),
                 _ => {}
             }
         }
+        self.meters.decided(&self.names, &effects.report);
         for question in effects.ask {
             // While the agent stops nobody asks; the next start does.
             let _ = self.questions.send(question);
@@ -184,8 +202,9 @@ impl Performer {
         }
     }
 
-    /// Does what is asked; when to wake up from now on, if that changed.
-    fn obey(&mut self, command: Command, stuck: bool) -> Option<Timestamp> {
+    /// Does what is asked, while so many batches wait; when to wake up from now on, if that
+    /// changed.
+    fn obey(&mut self, command: Command, stuck: bool, batches: usize) -> Option<Timestamp> {
         match command {
             Command::Host(host) => {
                 self.send(Job::Follow(host.clone()));
@@ -208,6 +227,10 @@ impl Performer {
                 Request::Bans => {
                     let answer = Box::new(answer::bans(self));
                     self.send(Job::Look { answer, to });
+                }
+                Request::Figures => {
+                    let answer = Box::new(figures::figures(self, batches));
+                    self.send(Job::Count { wanted: figures::wanted(self), answer, to });
                 }
                 Request::Explain { source } => {
                     let answer = Box::new(answer::explain(self, source));
@@ -243,6 +266,7 @@ impl Performer {
     }
 
     fn send(&self, job: Job) {
+        self.meters.job_sent();
         // A dead enforcer thread means a panic, and a panic aborts.
         let _ = self.jobs.send(job);
     }
