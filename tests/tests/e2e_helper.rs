@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use guard_tests::container::USER;
-use guard_tests::installed::Installed;
+use guard_tests::deadline::wait_until;
+use guard_tests::installed::{Installed, PATIENCE};
 use guard_tests::lan::{ATTACKER, NEIGHBOUR};
 use guard_tests::root::Suite;
 
@@ -32,6 +33,14 @@ fn a_program_lets_an_address_off(suite: Suite) -> Result<()> {
         root.join("etc/guard/jail.d/99_ours.conf"),
         "[sshd]\nignorecommand = /usr/local/bin/is-ours <ip>\n",
     )?;
+    let told =
+        "#!/bin/sh\nread -r json; logger -t told \"$GUARD_EVENT $GUARD_ADDRESS $(id -un) $json\"\n";
+    program(&root.join("usr/local/bin/told"), told)?;
+    let settings = root.join("etc/guard/guard.toml");
+    let shipped = fs::read_to_string(&settings)?;
+    let notify =
+        "\n[[notify]]\nevents = [\"ban\", \"unban\"]\ncommand = [\"/usr/local/bin/told\"]\n";
+    fs::write(&settings, shipped + notify)?;
     guarded.host.boot()?;
     guarded.wait_until_active()?;
     ensure!(guarded.host.unit(HELPER, "ActiveState")? == "inactive", "asked before anybody failed");
@@ -44,6 +53,7 @@ fn a_program_lets_an_address_off(suite: Suite) -> Result<()> {
     guarded.logs_in(NEIGHBOUR)?;
     guarded.wait_for_bans(&["sshd 10.3.0.1"])?;
     it_ran_without_rights(&guarded)?;
+    somebody_is_told(&guarded, "ban 10.3.0.1 guard-helper {")?;
     ensure!(!says_trouble(&guarded)?, "an answer is no trouble");
 
     // Without the helper nobody is let off, and that is told.
@@ -58,6 +68,7 @@ fn a_program_lets_an_address_off(suite: Suite) -> Result<()> {
     guarded.host.exec(&["systemctl", "start", SOCKET])?;
     ensure!(guarded.guardctl(&["unban", "sshd", "10.3.0.2"])? == "1\n");
     guarded.guess_passwords(NEIGHBOUR, USER.0, 3)?;
+    somebody_is_told(&guarded, "unban 10.3.0.2 guard-helper {")?;
     guarded.wait_for_log("[sshd] Ignore 10.3.0.2: ", 2)?;
     guarded.logs_in(NEIGHBOUR)?;
     guarded.wait_for_bans(&["sshd 10.3.0.1"])?;
@@ -77,6 +88,13 @@ fn it_ran_without_rights(guarded: &Installed) -> Result<()> {
     let user = guarded.host.exec(&["stat", "--format=%U", &format!("/proc/{process}")])?;
     ensure!(user == "guard-helper\n", "it runs as {user}");
     Ok(())
+}
+
+/// Waits until the program of `[[notify]]` has logged this.
+fn somebody_is_told(guarded: &Installed, text: &str) -> Result<()> {
+    wait_until(&format!("somebody is told “{text}”"), PATIENCE, || {
+        Ok(guarded.host.exec(&["journalctl", "--no-pager", "-t", "told"])?.contains(text))
+    })
 }
 
 /// Whether `status` warns that the command does not answer.

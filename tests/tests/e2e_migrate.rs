@@ -52,7 +52,7 @@ fn there_and_back(backend: &str) -> Result<()> {
     fs::write(root.join("etc/fail2ban/jail.local"), JAILS)?;
     for words in [["disable", UNIT], ["unmask", FAIL2BAN], ["enable", FAIL2BAN]] {
         let chroot = [root.as_os_str(), "systemctl".as_ref()].into_iter();
-        command::run("chroot", chroot.chain(words.iter().map(|word| word.as_ref())))?;
+        command::run("chroot", chroot.chain(words.iter().map(AsRef::as_ref)))?;
     }
     let before = fs::read_to_string(root.join("etc/guard/guard.toml"))?;
     guarded.host.boot()?;

@@ -37,6 +37,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/differences-from-fail2ban.md",
     "docs/install.md",
     "docs/locked-out.md",
+    "docs/notifications.md",
 ];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -199,7 +200,7 @@ fn control(root: &Path, version: &str, architecture: &str, scratch: &Path) -> Re
              Installed-Size: {}\n\
              Depends: {depends}, systemd\n\
              Recommends: logrotate\n\
-             Suggests: fail2ban\n\
+             Suggests: curl, fail2ban\n\
              Section: net\n\
              Priority: optional\n\
              Description: ban the addresses that this host's logs accuse\n \

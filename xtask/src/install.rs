@@ -31,6 +31,7 @@ const FILES: &[(&str, &str, Owner)] = &[
     ("jail.conf", "usr/lib/guard/jail.conf", Owner::Vendor),
     ("filter.d/*.conf", "usr/lib/guard/filter.d", Owner::Vendor),
     ("filter.d/examples/*.toml", "usr/lib/guard/filter.d/examples", Owner::Vendor),
+    ("examples/*.sh", "usr/share/doc/guard/examples", Owner::Vendor),
     ("systemd/*.service", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.socket", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.timer", "usr/lib/systemd/system", Owner::Vendor),

@@ -17,6 +17,9 @@ pub(crate) const NAMESPACES: &[&str] =
 /// To compare with Fail2Ban, whose package is read in place.
 pub(crate) const PEERS: &[&str] = &["python3", "python3-systemd"];
 
+/// What guard-helper calls webhooks with.
+pub(crate) const WEBHOOKS: &[&str] = &["curl"];
+
 /// To read metrics as others do.
 pub(crate) const METRICS: &[&str] = &["python3", "python3-prometheus-client"];
 

@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn unit(total: &mut Count) -> Result<()> {
-    packages::need(&[packages::BUILD])?;
+    packages::need(&[packages::BUILD, packages::WEBHOOKS])?;
     // The core must build and pass where nothing of Linux is.
     test("the core on its own", &["--package", "guard", "--no-default-features"], total)?;
     test("guard", &["--package", "guard", "--package", "guard-common"], total)?;

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::notify::Hook;
 use crate::config::safely;
 use crate::config::text::SourceFile;
 use crate::config::toml_table::{Asked, Table};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub log: LogTarget,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[[notify]]`: who is told of bans.
+    pub notify: Vec<Hook>,
 }
 
 /// What drops packets.
@@ -148,6 +151,7 @@ impl Default for Settings {
                 history: Span::from_seconds(86_400),
                 match_steps: 50_000,
             },
+            notify: Vec::new(),
         }
     }
 }
@@ -246,6 +250,7 @@ impl Settings {
             limits.span("history", &mut self.limits.history);
             limits.number("match-steps", &mut self.limits.match_steps, 1_000..=10_000_000);
         });
+        table.tables("notify", |hook| self.notify.extend(Hook::take(hook)));
     }
 }
 

@@ -29,6 +29,7 @@ mod journalmatch;
 mod layers;
 mod log_source;
 mod named_filter;
+pub mod notify;
 mod option_list;
 mod options;
 mod ports;

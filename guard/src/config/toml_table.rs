@@ -22,6 +22,8 @@ pub(crate) struct Table<'a> {
     table: Option<&'a DeTable<'a>>,
     /// Its name; empty for the top.
     name: &'static str,
+    /// Where it stands.
+    span: Range<usize>,
     known: Vec<&'static str>,
     /// Every key that was asked for, in this table and all others.
     asked: &'a mut Vec<Asked>,
@@ -69,6 +71,7 @@ impl<'a> Table<'a> {
             file,
             table: Some(table.get_ref()),
             name: "",
+            span: 0..0,
             known: Vec::new(),
             asked: &mut asked,
             diagnostics,
@@ -87,6 +90,7 @@ impl<'a> Table<'a> {
             file: &file,
             table: None,
             name: "",
+            span: 0..0,
             known: Vec::new(),
             asked: &mut asked,
             diagnostics: &mut diagnostics,
@@ -239,12 +243,69 @@ impl<'a> Table<'a> {
             file: self.file,
             table,
             name: key,
+            span: value.map_or(0..0, |value| value.value.span()),
             known: Vec::new(),
             asked: &mut *self.asked,
             diagnostics,
         };
         read(&mut inner);
         inner.refuse_the_rest();
+    }
+
+    /// Takes a list of tables, `[[key]]`; `read` is called for each, or once if there is
+    /// no file.
+    pub(crate) fn tables(&mut self, key: &'static str, mut read: impl FnMut(&mut Table<'_>)) {
+        let value = self.value(key);
+        self.take(key, |value| {
+            let items = value.value.get_ref().as_array();
+            match items.is_some_and(|items| items.iter().all(|item| item.get_ref().is_table())) {
+                true => Ok(()),
+                false => {
+                    Err(value.wrong("is no list of tables").help(format!("write [[{key}]]")).into())
+                }
+            }
+        });
+        let items = value.and_then(|value| value.value.get_ref().as_array());
+        let tables = items.into_iter().flat_map(|items| items.iter());
+        let mut tables: Vec<_> = tables
+            .filter_map(|item| Some((Some(item.get_ref().as_table()?), item.span())))
+            .collect();
+        if self.table.is_none() {
+            tables.push((None, 0..0));
+        }
+        for (table, span) in tables {
+            let mut inner = Table {
+                file: self.file,
+                table,
+                name: key,
+                span,
+                known: Vec::new(),
+                asked: &mut *self.asked,
+                diagnostics: &mut *self.diagnostics,
+            };
+            read(&mut inner);
+            inner.refuse_the_rest();
+        }
+    }
+
+    /// A problem with the table as a whole.
+    pub(crate) fn refuse(&mut self, what: &str) {
+        if self.table.is_some() {
+            let place = self.file.place(self.span.clone());
+            self.diagnostics.push(
+                Diagnostic::error(what.to_owned())
+                    .in_place(place)
+                    .help("write one of the two, or remove the table"),
+            );
+        }
+    }
+
+    /// A problem with a key that is there unless something holds.
+    pub(crate) fn refuse_unless(&mut self, key: &'static str, holds: bool, help: &str) {
+        if let (Some(value), false) = (self.value(key), holds) {
+            let problem = value.error(format!("{key} is out of range")).help(help);
+            self.diagnostics.push(problem);
+        }
     }
 
     fn refuse_the_rest(self) {

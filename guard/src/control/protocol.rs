@@ -277,6 +277,21 @@ pub struct Status {
     /// agent started.
     #[serde(default)]
     pub put_right: u64,
+    /// What became of `[[notify]]`, since the agent started.
+    #[serde(default)]
+    pub notified: Notified,
+}
+
+/// How often somebody was told of bans (`[[notify]]`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Notified {
+    /// With success.
+    pub told: u64,
+    /// In vain: the program or the webhook failed, or took too long.
+    pub failed: u64,
+    /// Not at all: there was too much to tell.
+    pub dropped: u64,
 }
 
 /// One jail.

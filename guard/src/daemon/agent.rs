@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ use crate::daemon::run::{RunError, broken, notify, now};
 use crate::daemon::sources::{self, Counters, Plan, Readers};
 use crate::daemon::stored::{self, Recalled};
 use crate::daemon::teller::Teller;
-use crate::daemon::{asking, backend, enforcing, recording, report};
+use crate::daemon::{asking, backend, enforcing, notices, recording, report};
 use crate::host;
 use crate::store::{Store, StoreError};
 
@@ -88,6 +88,8 @@ pub struct Lasting {
     pub journal_directory: Option<PathBuf>,
     /// What happened in the sources.
     pub counters: Counters,
+    /// What became of those who are told of bans.
+    pub notified: Arc<notices::Counts>,
     /// What else is counted.
     pub meters: Arc<Meters>,
     /// Who is told what happens.
@@ -101,6 +103,7 @@ pub struct Lasting {
 pub struct Agent {
     commands: mpsc::UnboundedSender<Command>,
     questions: mpsc::UnboundedReceiver<Question>,
+    notices: notices::Notices,
     watch: host::Watch,
     helper_socket: PathBuf,
     readers: Readers,
@@ -183,11 +186,13 @@ impl Agent {
             let _ = asked.send(question);
         }
         let (jobs, job_inbox) = std::sync::mpsc::sync_channel(WAITING_JOBS);
+        let (notifier, notices) = notices::open(&settings, Arc::clone(&lasting.notified));
         let enforcing = {
             let teller = Teller {
                 names: names.clone(),
                 meters: Arc::clone(&lasting.meters),
                 events: lasting.events.clone(),
+                notifier: Mutex::new(notifier),
             };
             let commands = commands.downgrade();
             spawn("enforcer", move || {
@@ -202,7 +207,13 @@ impl Agent {
             })?
         };
         let sources = lasting.counters.clone();
-        let background = Background { backend_reason, problems, sources, described };
+        let background = Background {
+            backend_reason,
+            problems,
+            sources,
+            described,
+            notified: Arc::clone(&lasting.notified),
+        };
         let performer = Performer {
             engine,
             store: Box::new(store),
@@ -222,7 +233,7 @@ impl Agent {
         let _ = commands.send(Command::Host(seen));
         let helper_socket = settings.helper_socket;
         let threads = [performing, enforcing];
-        Ok(Self { commands, questions, watch, helper_socket, readers, threads })
+        Ok(Self { commands, questions, notices, watch, helper_socket, readers, threads })
     }
 
     /// Where it takes commands. It does not end while somebody has this.
@@ -237,6 +248,7 @@ impl Agent {
             keep_alive(&self.commands),
             asking::work(&mut self.questions, &self.commands, &self.helper_socket),
             recording::work(&self.commands),
+            self.notices.work(&self.helper_socket),
         );
     }
 

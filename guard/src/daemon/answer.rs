@@ -3,6 +3,7 @@
 //! Only what the kernel holds is called banned.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::config::described::Described;
@@ -16,6 +17,7 @@ use crate::core::engine::{Engine, JailFigures};
 use crate::core::input::Manual;
 use crate::core::jail::{Jail, JailId, JailName, JournalMatch, LogSource};
 use crate::daemon::enforcing::Picture;
+use crate::daemon::notices::Counts;
 use crate::daemon::perform::{Performer, Total};
 use crate::daemon::sources::Counters;
 
@@ -30,6 +32,8 @@ pub struct Background {
     pub sources: Counters,
     /// What the jails' files say.
     pub described: Vec<Described>,
+    /// What became of those who are told of bans.
+    pub notified: Arc<Counts>,
 }
 
 /// What of a jail goes into its status, but for the kernel's half.
@@ -58,6 +62,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
     let mut problems = problems(performer);
     let backend_reason = performer.background.backend_reason.clone();
     let forged_entries = performer.background.sources.journal.forged.load(Ordering::Relaxed);
+    let notified = performer.background.notified.figures();
     let wanted = wanted(performer);
     move |picture: &Picture| {
         let held = held_by_jail(picture);
@@ -76,6 +81,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
             problems,
             forged_entries,
             put_right: picture.put_right,
+            notified,
         }))
     }
 }
@@ -117,6 +123,7 @@ pub fn problems(performer: &Performer) -> Vec<String> {
     if too_many > 0 {
         problems.push(format!("{too_many} log files are not read: there are too many"));
     }
+    problems.extend(performer.background.notified.problems());
     problems
 }
 

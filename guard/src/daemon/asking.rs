@@ -82,16 +82,9 @@ async fn ask(
     commands: &UnboundedSender<Command>,
 ) -> Option<io::Error> {
     if link.is_none() {
-        match within(UnixStream::connect(socket)).await {
-            Ok(stream) => *link = Some(Link::new(stream)),
-            Err(cause) => {
-                let path = socket.display();
-                let why = format!(
-                    "guard-helper cannot be reached at {path}: {cause}; is guard-helper.socket \
-                     started?"
-                );
-                tell(commands, request.id, Err(why));
-            }
+        match Link::open(socket).await {
+            Ok(opened) => *link = Some(opened),
+            Err(why) => tell(commands, request.id, Err(why)),
         }
     }
     match link {
@@ -140,22 +133,32 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 /// A connection to the helper.
-struct Link {
+pub(super) struct Link {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     /// What came and is no whole line yet.
     rest: Vec<u8>,
     /// Questions without an answer.
-    open: HashSet<u64>,
+    pub(super) open: HashSet<u64>,
 }
 
 impl Link {
+    /// Connects to the helper.
+    pub(super) async fn open(socket: &Path) -> Result<Self, String> {
+        within(UnixStream::connect(socket)).await.map(Self::new).map_err(|cause| {
+            let path = socket.display();
+            format!(
+                "guard-helper cannot be reached at {path}: {cause}; is guard-helper.socket started?"
+            )
+        })
+    }
+
     fn new(stream: UnixStream) -> Self {
         let (reader, writer) = stream.into_split();
         Self { reader, writer, rest: Vec::new(), open: HashSet::new() }
     }
 
-    async fn send(&mut self, request: &Request) -> io::Result<()> {
+    pub(super) async fn send(&mut self, request: &Request) -> io::Result<()> {
         self.open.insert(request.id);
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
@@ -163,7 +166,7 @@ impl Link {
     }
 
     /// The next answer. Nothing is lost when the future is dropped before.
-    async fn next(&mut self) -> io::Result<Response> {
+    pub(super) async fn next(&mut self) -> io::Result<Response> {
         loop {
             if let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();

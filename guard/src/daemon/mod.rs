@@ -19,6 +19,7 @@ pub mod enforcing;
 pub mod figures;
 pub mod log;
 pub mod meters;
+pub mod notices;
 pub mod perform;
 pub mod recording;
 pub mod reload;

@@ -85,6 +85,12 @@ pub trait Keep: fmt::Debug + Send {
         started: &[JailName],
         sources: Option<&[Prefix]>,
     ) -> Result<(), StoreError>;
+
+    /// As [`Store::record_drops`].
+    ///
+    /// # Errors
+    /// As [`Keep::persist`].
+    fn record_drops(&mut self, now: Timestamp, packets: u64, bytes: u64) -> Result<(), StoreError>;
 }
 
 impl Keep for Store {
@@ -98,6 +104,10 @@ impl Keep for Store {
         sources: Option<&[Prefix]>,
     ) -> Result<(), StoreError> {
         Self::unban_others(self, started, sources)
+    }
+
+    fn record_drops(&mut self, now: Timestamp, packets: u64, bytes: u64) -> Result<(), StoreError> {
+        Self::record_drops(self, now, packets, bytes)
     }
 }
 

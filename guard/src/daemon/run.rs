@@ -111,6 +111,7 @@ async fn process(configuration: Configuration, options: RunOptions) -> Result<()
             counters: Counters::default(),
             meters: Arc::new(Meters::new(now().wall)),
             events: Events::new(|| now().wall),
+            notified: Arc::default(),
             before: None,
         },
         origin: options.origin,

@@ -1,12 +1,14 @@
-//! Says what is so, once it is so: to the log, to the meters, and to whoever watches.
+//! Says what is so, once it is so: to the log, to the meters, to whoever watches, and to
+//! `[[notify]]`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::control::event::{BanTold, Events, What};
 use crate::core::delta::Ban;
 use crate::core::effects::Report;
 use crate::core::jail::{JailId, JailName};
 use crate::daemon::meters::Meters;
+use crate::daemon::notices::Notifier;
 use crate::daemon::report;
 use crate::enforce::Moment;
 
@@ -19,6 +21,8 @@ pub struct Teller {
     pub meters: Arc<Meters>,
     /// Who is told.
     pub events: Events,
+    /// Who is told outside (`[[notify]]`).
+    pub notifier: Mutex<Notifier>,
 }
 
 impl Teller {
@@ -35,6 +39,8 @@ impl Teller {
     /// Tells what the kernel holds.
     pub fn tell(&self, reports: &[Report], now: Moment) {
         self.meters.enforced(reports, now.wall);
+        let mut notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
+        notifier.tell(&self.names, reports, now.wall);
         self.found(reports);
     }
 

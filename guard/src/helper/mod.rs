@@ -1,7 +1,7 @@
 //! `guard-helper`: does for the agent what the agent must not do itself.
 //!
 //! The agent can change the firewall and speaks to Unix and netlink sockets alone. Running programs
-//! (`ignorecommand`) and resolving names (`ignoreip`, `usedns`) is done here, in a process
+//! (`ignorecommand`, `[[notify]]`) and resolving names (`ignoreip`, `usedns`) is done here, in a process
 //! of its own user, over a socket that only the agent may use.
 //!
 //! - [`protocol`]: one JSON value a line, both ways.
@@ -74,7 +74,7 @@ fn run(options: &Options) -> Result<(), HelperError> {
     let listener = listening(&options.socket).map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(server::LOOKUPS + server::PROGRAMS)
+        .max_blocking_threads(server::LOOKUPS + server::PROGRAMS + server::TELLERS)
         .build()
         .map_err(HelperError::Start)?;
     runtime.block_on(async {

@@ -1,7 +1,7 @@
 //! One program, from start to end.
 //!
-//! It runs without a shell, with nothing on its standard input, an environment of `PATH`
-//! and `LANG` alone, and in a process group of its own. Invariant: when [`run`] is over,
+//! It runs without a shell, with what it is told on its standard input, an environment of
+//! `PATH`, `LANG` and what it is told, and in a process group of its own. Invariant: when [`run`] is over,
 //! be it that the program ended, that its time was up or that nobody waits any more, no
 //! process of the group is left.
 
@@ -14,8 +14,8 @@ use std::time::Duration;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
-use tokio::io::AsyncReadExt;
-use tokio::net::unix::pipe::Receiver;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -24,22 +24,43 @@ use super::protocol::Answer;
 /// So much of what a program writes is kept.
 const MOST_OUTPUT: usize = 4 << 10;
 
+/// What a program is told beside its arguments.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
+    /// Its standard input.
+    pub input: String,
+}
+
 /// Runs a program and tells its exit code.
-pub async fn run(arguments: &[String], limit: Duration) -> Answer {
+pub async fn run(arguments: &[String], told: Told, limit: Duration) -> Answer {
     let Some((program, rest)) = arguments.split_first() else {
         return Answer::Failed("there is no program to run".to_owned());
     };
     if !program.starts_with('/') {
         return Answer::Failed(format!("`{program}` is no absolute path"));
     }
-    match attempt(program, rest, limit).await {
+    match attempt(program, rest, told, limit).await {
         Ok(answer) => answer,
         Err(cause) => Answer::Failed(format!("running {program}: {cause}")),
     }
 }
 
-async fn attempt(program: &str, arguments: &[String], limit: Duration) -> io::Result<Answer> {
+async fn attempt(
+    program: &str,
+    arguments: &[String],
+    told: Told,
+    limit: Duration,
+) -> io::Result<Answer> {
     let (reader, writer) = io::pipe()?;
+    let (input, feeder) = match told.input.is_empty() {
+        true => (Stdio::null(), None),
+        false => {
+            let (input, feeder) = io::pipe()?;
+            (Stdio::from(input), Some(Sender::from_owned_fd(feeder.into())?))
+        }
+    };
     let mut group = {
         let mut command = Command::new(program);
         command
@@ -47,8 +68,9 @@ async fn attempt(program: &str, arguments: &[String], limit: Duration) -> io::Re
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C.UTF-8")
+            .envs(told.environment)
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(writer.try_clone()?)
             .stderr(writer)
             .process_group(0);
@@ -62,13 +84,21 @@ async fn attempt(program: &str, arguments: &[String], limit: Duration) -> io::Re
     });
     let mut output = Receiver::from_owned_fd(reader.into())?;
     let mut start = Vec::new();
+    // A program need not read what it is told. The pipe is closed behind the last byte.
+    let feed = async {
+        if let Some(mut feeder) = feeder {
+            let _ = feeder.write_all(told.input.as_bytes()).await;
+        }
+    };
+    tokio::pin!(feed);
     let in_time = timeout(limit, async {
-        let mut open = true;
+        let (mut open, mut fed) = (true, false);
         let mut chunk = [0; 4_096];
         loop {
             tokio::select! {
                 biased;
                 seen = &mut ended => return seen,
+                () = &mut feed, if !fed => fed = true,
                 // What is too much is read and dropped, so that nobody waits for it.
                 read = output.read(&mut chunk), if open => match read {
                     Ok(0) | Err(_) => open = false,

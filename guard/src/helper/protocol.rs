@@ -37,6 +37,18 @@ pub enum Task {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout: Option<u64>,
     },
+    /// Run a program that is told something. Such programs have places of their own: who
+    /// waits for an answer of [`Task::Run`] does not wait for them.
+    Tell {
+        /// Its path and its arguments.
+        arguments: Vec<String>,
+        /// Variables beside `PATH` and `LANG`.
+        environment: Vec<(String, String)>,
+        /// What it reads on its standard input.
+        input: String,
+        /// How long it may take, in milliseconds.
+        timeout: u64,
+    },
     /// Look up the addresses of a host.
     Resolve {
         /// Its name.

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::program;
+use super::program::{self, Told};
 use super::protocol::{Answer, MOST_BYTES, Request, Response, Task};
 use crate::core::question::is_host_name;
 
@@ -24,6 +24,8 @@ use crate::core::question::is_host_name;
 pub(super) const LOOKUPS: usize = 8;
 /// Programs at a time; each takes a thread that waits for its end.
 pub(super) const PROGRAMS: usize = 8;
+/// Programs at a time that tell others of bans; likewise.
+pub(super) const TELLERS: usize = 4;
 /// Requests that are being done or wait; further ones are refused.
 const MOST_REQUESTS: usize = 4_096;
 /// Connections at a time.
@@ -41,6 +43,7 @@ pub struct Server {
     agent_user: Option<u32>,
     requests: Arc<Semaphore>,
     programs: Arc<Semaphore>,
+    tellers: Arc<Semaphore>,
     lookups: Arc<Semaphore>,
 }
 
@@ -49,7 +52,8 @@ impl Server {
     pub fn new(agent_user: Option<u32>) -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
         let (requests, programs) = (places(MOST_REQUESTS), places(PROGRAMS));
-        Self { agent_user, requests, programs, lookups: places(LOOKUPS) }
+        let (tellers, lookups) = (places(TELLERS), places(LOOKUPS));
+        Self { agent_user, requests, programs, tellers, lookups }
     }
 
     /// Serves until the future is dropped.
@@ -139,7 +143,12 @@ impl Server {
             Task::Run { arguments, timeout } => {
                 let Ok(_turn) = self.programs.acquire().await else { return closing() };
                 let limit = timeout.map_or(PATIENCE.0, Duration::from_millis).min(PATIENCE.1);
-                program::run(&arguments, limit).await
+                program::run(&arguments, Told::default(), limit).await
+            }
+            Task::Tell { arguments, environment, input, timeout } => {
+                let Ok(_turn) = self.tellers.acquire().await else { return closing() };
+                let limit = Duration::from_millis(timeout).min(PATIENCE.1);
+                program::run(&arguments, Told { environment, input }, limit).await
             }
             Task::Resolve { name } => {
                 if !is_host_name(&name) {

@@ -114,6 +114,10 @@ impl Keep for Kept {
     fn unban_others(&mut self, _: &[JailName], _: Option<&[Prefix]>) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn record_drops(&mut self, _: Timestamp, _: u64, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 fn refused(failure: faults::Failure) -> StoreError {

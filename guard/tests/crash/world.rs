@@ -8,10 +8,11 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use guard::config::agent::Settings;
 use guard::control::event::Events;
 use guard::control::protocol::{Request, Response};
 use guard::core::addr::Prefix;
@@ -25,6 +26,7 @@ use guard::core::time::Timestamp;
 use guard::daemon::answer::Background;
 use guard::daemon::enforcing::{Enforcing, Job};
 use guard::daemon::meters::Meters;
+use guard::daemon::notices;
 use guard::daemon::perform::{Command, Keep, Performer, Total};
 use guard::daemon::stored::{self, Recalled};
 use guard::daemon::teller::Teller;
@@ -106,6 +108,10 @@ impl Keep for Watched {
         sources: Option<&[Prefix]>,
     ) -> Result<(), StoreError> {
         self.0.unban_others(started, sources)
+    }
+
+    fn record_drops(&mut self, now: Timestamp, packets: u64, bytes: u64) -> Result<(), StoreError> {
+        self.0.record_drops(now, packets, bytes)
     }
 }
 
@@ -327,8 +333,13 @@ impl World {
         let (jobs, job_inbox) = mpsc::sync_channel(4_096);
         let meters = Arc::new(Meters::new(now_));
         let events = Events::new(|| now().wall);
-        let teller =
-            Teller { names: names.to_vec(), meters: Arc::clone(&meters), events: events.clone() };
+        let (notifier, _) = notices::open(&Settings::default(), Arc::default());
+        let teller = Teller {
+            names: names.to_vec(),
+            meters: Arc::clone(&meters),
+            events: events.clone(),
+            notifier: Mutex::new(notifier),
+        };
         let enforcing =
             Enforcing::new(Box::new(kernel), broken.as_deref(), teller, commands.downgrade(), now);
         let performer = Performer {

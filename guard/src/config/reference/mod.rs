@@ -89,7 +89,14 @@ fn described(text: &str) -> (Vec<Group>, Vec<Setting>) {
     let mut groups = vec![Group { name: String::new(), meaning: String::new() }];
     let mut settings = Vec::new();
     let mut comment = String::new();
+    let mut in_example = false;
     for line in text.lines() {
+        // A list of tables stands as an example, of which each line is a comment.
+        in_example |= line.starts_with("# [[");
+        let line = match line.strip_prefix("# ") {
+            Some(inner) if in_example => inner,
+            _ => line,
+        };
         let bare = line.strip_prefix('#').unwrap_or(line);
         let key = bare.split_once(" = ").filter(|(key, _)| {
             key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !key.is_empty()
@@ -144,14 +151,19 @@ mod tests {
     #[test]
     fn comments_tables_and_keys_are_told_apart() {
         let (groups, settings) = described(
-            "# About the file.\n\n# What it is.\n# More: a = b.\n#a-b = [1]\n\n# Two.\n[t]\nc = 2\n",
+            "# About the file.\n\n# What it is.\n# More: a = b.\n#a-b = [1]\n\n# Two.\n[t]\nc = 2\n\n\
+             # Many.\n# [[u]]\n# # Each.\n# d = 3\n# # Or.\n# #e = 4\n",
         );
         assert_eq!(groups[1], Group { name: "t".into(), meaning: "Two.".into() });
+        assert_eq!(groups[2], Group { name: "u".into(), meaning: "Many.".into() });
         let found: Vec<_> = settings
             .iter()
             .map(|s| [s.table.as_str(), &s.key, &s.default, &s.meaning].join("|"))
             .collect();
-        assert_eq!(found, ["|a-b|[1]|What it is. More: a = b.", "t|c|2|"]);
+        assert_eq!(
+            found,
+            ["|a-b|[1]|What it is. More: a = b.", "t|c|2|", "u|d|3|Each.", "u|e|4|Or."]
+        );
     }
 
     fn assert_same(described: &[Described], read: &[&str]) {

@@ -2,6 +2,8 @@
 
 #![cfg(feature = "agent")]
 
+mod notices;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -55,7 +57,11 @@ impl Helper {
             command.uid(NOBODY).gid(NOBODY);
         }
         adapt(&mut command);
-        let child = command.spawn().expect("started");
+        // Another test's child has the copy open for writing until it runs its own program.
+        let child = within("the helper", || match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => None,
+            other => Some(other.expect("started")),
+        });
         Self { child, directory, program }
     }
 
