@@ -219,15 +219,23 @@ impl<'a> Table<'a> {
 
     /// Takes an absolute path, or `"off"` for none.
     pub(crate) fn path_or_off(&mut self, key: &'static str, slot: &mut Option<PathBuf>) {
-        if self.string(key) == Some("off") {
-            *slot = None;
-            return self.take(key, |_| Ok(()));
-        }
-        let mut path = PathBuf::new();
-        self.path(key, &mut path);
-        if !path.as_os_str().is_empty() {
-            *slot = Some(path);
-        }
+        self.take_form(
+            key,
+            || "an absolute path, or \"off\"".to_owned(),
+            |value| {
+                *slot = match value.string() {
+                    Some("off") => None,
+                    Some(path) if path.starts_with('/') && !path.contains('\0') => {
+                        Some(PathBuf::from(path))
+                    }
+                    _ => {
+                        let help = "write a path in quotes, beginning with /, or \"off\"";
+                        return Err(value.wrong("is no absolute path").help(help).into());
+                    }
+                };
+                Ok(())
+            },
+        );
     }
 
     /// Takes a table within the table.

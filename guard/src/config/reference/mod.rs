@@ -99,7 +99,9 @@ fn described(text: &str) -> (Vec<Group>, Vec<Setting>) {
         };
         let bare = line.strip_prefix('#').unwrap_or(line);
         let key = bare.split_once(" = ").filter(|(key, _)| {
-            key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !key.is_empty()
+            key.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+                && !key.is_empty()
         });
         if let Some((key, default)) = key {
             settings.push(Setting {
