@@ -53,8 +53,14 @@ impl Server {
         let listener = UnixListener::bind(path)?;
         let group = Accounts::read()?.group(GROUP);
         fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-        if let Some(group) = group {
-            chown(path, None, Some(group))?;
+        // Only metrics are missing then.
+        if let Some(group) = group
+            && let Err(error) = chown(path, None, Some(group))
+        {
+            let path = path.display();
+            tracing::warn!(target: "fail2ban.transmitter",
+                "{path} cannot be given to the group {GROUP}: {error}; is it among the unit's \
+                 SupplementaryGroups=?");
         }
         Ok(Self { listener, path: path.to_owned() })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use guard_tests::command::{self, finish_with_input};
-use guard_tests::lan::{ATTACKER, NEIGHBOUR};
+use guard_tests::lan::{ATTACKER, NEIGHBOUR, UPLINK};
 use guard_tests::namespace::Namespace;
 use guard_tests::peers;
 use serde_json::{Value, json};
@@ -120,6 +120,9 @@ fn others_read_what_happened_and_no_address() -> Result<()> {
     ensure!(packets >= 1.0, "dropped {packets} packets");
     let dropped = samples.value("guard_bans_held_dropped_packets", &sshd())?;
     ensure!((dropped - packets).abs() < 1e-9, "{dropped} of {packets} are the one source's");
+    let way_in = json!({"interface": UPLINK});
+    let there = samples.value("guard_interface_dropped_packets_total", &way_in)?;
+    ensure!((there - packets).abs() < 1e-9, "{there} of {packets} on the one interface");
     let latency = samples.value("guard_enforcement_latency_seconds_sum", &json!({}))?;
     ensure!(latency > 0.0 && latency < 10.0, "from the failure to the ban: {latency} s");
     // 5 entries were read, and dealt with soon after they were written.
