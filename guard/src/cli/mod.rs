@@ -10,6 +10,7 @@ mod events;
 mod explain;
 mod import;
 mod metrics;
+mod named;
 mod offline;
 mod orders;
 mod output;
@@ -114,6 +115,7 @@ enum Verb {
     /// Print the agent's figures for Prometheus, write them to a file, or serve them.
     Metrics(metrics::Arguments),
     /// Show the agent at work, live: jails, newest failures and bans, drops per second.
+    #[command(after_help = "Examples:\n  guardctl top")]
     Top,
     /// Show what happens, as it happens: failures, bans, repairs; dropped packets too.
     Watch(watch::Arguments),
@@ -211,6 +213,9 @@ pub fn command() -> clap::Command {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Some(code) = named::main() {
+        return code;
+    }
     let arguments = Arguments::parse();
     match carry_out(arguments) {
         Ok(code) => ExitCode::from(code),
