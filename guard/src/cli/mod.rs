@@ -123,6 +123,7 @@ enum Verb {
     /// Show what was done in the last days: text, or a page with charts; needs no agent.
     Report(report::Arguments),
     /// Show the agent at work, live: jails, newest failures and bans, drops per second.
+    #[command(after_help = "Examples:\n  guardctl top")]
     Top,
     /// Show what happens, as it happens: failures, bans, repairs; dropped packets too.
     Watch(watch::Arguments),

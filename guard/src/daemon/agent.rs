@@ -207,13 +207,8 @@ impl Agent {
             })?
         };
         let sources = lasting.counters.clone();
-        let background = Background {
-            backend_reason,
-            problems,
-            sources,
-            described,
-            notified: Arc::clone(&lasting.notified),
-        };
+        let notified = Arc::clone(&lasting.notified);
+        let background = Background { backend_reason, problems, sources, notified, described };
         let performer = Performer {
             engine,
             store: Box::new(store),

@@ -99,9 +99,8 @@ fn described(text: &str) -> (Vec<Group>, Vec<Setting>) {
         };
         let bare = line.strip_prefix('#').unwrap_or(line);
         let key = bare.split_once(" = ").filter(|(key, _)| {
-            key.bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-                && !key.is_empty()
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            key.bytes().all(plain) && !key.is_empty()
         });
         if let Some((key, default)) = key {
             settings.push(Setting {
