@@ -1,7 +1,7 @@
 //! Keys and values of the BPF maps. Any change here needs a new [`ABI`].
 
 /// Version of everything in this file. Pinned maps of another version are not adopted.
-pub const ABI: u32 = 4;
+pub const ABI: u32 = 5;
 
 /// Jails of which one address can be banned by with ends of their own.
 pub const SLOTS: usize = 4;

@@ -17,7 +17,7 @@ pub const PORT_CLASSES: &str = "PORT_CLASSES";
 pub const OWN_ADDRESSES: &str = "OWN_ADDRESSES";
 /// `ARRAY` of one [`crate::layout::Meta`].
 pub const META: &str = "META";
-/// `PERCPU_ARRAY`: verdict → [`crate::layout::Counter`].
+/// `PERCPU_ARRAY`: [`crate::verdict::counter`] → [`crate::layout::Counter`].
 pub const VERDICTS: &str = "VERDICTS";
 
 /// `LRU_HASH`: IPv4 source (4 bytes, network order) → [`crate::layout::Counter`] of what

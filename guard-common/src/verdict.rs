@@ -9,7 +9,7 @@
 use crate::layout::{SCOPE_ALL, SLOTS, Slot};
 use crate::packet::{Address, Header, Link, Network, Reader, Unwalked, network};
 
-/// What became of a packet, and why. The number is the index in the map of counters.
+/// What became of a packet, and why. Where it is counted: [`counter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Verdict {
@@ -55,8 +55,31 @@ impl Verdict {
     }
 }
 
-/// How many verdicts there are: entries of the map of counters.
-pub const VERDICTS: usize = Verdict::ALL.len();
+/// Interfaces that drops are counted for apart, each at its number modulo this (a power of
+/// two). Numbers are given in order, so those of one host hardly ever share.
+pub const INTERFACES: u32 = 1024;
+
+/// Entries of the map of counters: one for each verdict, but for drops one for each
+/// interface.
+pub const COUNTERS: usize = Verdict::Drop as usize + INTERFACES as usize;
+
+/// Where a verdict on a packet of an interface is counted.
+#[inline(always)]
+pub const fn counter(verdict: Verdict, interface: u32) -> u32 {
+    match verdict {
+        Verdict::Drop => verdict as u32 + interface % INTERFACES,
+        _ => verdict as u32,
+    }
+}
+
+/// Where a verdict is counted, for all interfaces.
+pub const fn counters(verdict: Verdict) -> core::ops::Range<u32> {
+    let first = verdict as u32;
+    match verdict {
+        Verdict::Drop => first..first + INTERFACES,
+        _ => first..first + 1,
+    }
+}
 
 /// What a packet is judged by.
 pub trait Tables {

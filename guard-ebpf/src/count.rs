@@ -4,14 +4,20 @@ use core::arch::asm;
 use core::ptr::NonNull;
 
 use guard_common::layout::{Ban, Counter, SAMPLED};
-use guard_common::verdict::Verdict;
+use guard_common::verdict::{Verdict, counter};
 
 use crate::maps::{SAMPLES_V4, VERDICTS};
 
-/// Counts a judged packet of `length` bytes, and gives back what becomes of it.
+/// Counts a judged packet of `length` bytes that came in on an interface, and gives back
+/// what becomes of it.
 #[inline(always)]
-pub(crate) fn exit(verdict: Verdict, length: u64) -> Verdict {
-    if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
+pub(crate) fn exit(verdict: Verdict, length: u64, interface: impl FnOnce() -> u32) -> Verdict {
+    // Only for a drop it matters which one it is, and to ask costs time.
+    let index = match verdict {
+        Verdict::Drop => counter(verdict, interface()),
+        _ => counter(verdict, 0),
+    };
+    if let Some(counter) = VERDICTS.get_ptr_mut(index) {
         // SAFETY: not null, and the counters of this CPU: no other one writes to them.
         let counter = unsafe { &mut *counter };
         counter.packets += 1;
@@ -35,10 +41,11 @@ pub(crate) fn add_to(ban: NonNull<Ban>, length: u64) {
 }
 
 /// Counts a drop of so many bytes that no ban counts, for one source in [`SAMPLED`]. Which
-/// ones follows from the number of drops before, so it costs the others one comparison.
+/// ones follows from the number of the interface's drops before, so it costs the others one
+/// comparison.
 #[inline(always)]
-pub(crate) fn sample(source: u32, length: u64) {
-    let Some(drops) = VERDICTS.get_ptr(Verdict::Drop as u32) else { return };
+pub(crate) fn sample(source: u32, length: u64, interface: u32) {
+    let Some(drops) = VERDICTS.get_ptr(counter(Verdict::Drop, interface)) else { return };
     // SAFETY: not null, and the counters of this CPU.
     let before = unsafe { (*drops).packets };
     if before % SAMPLED != SAMPLED - 1 {

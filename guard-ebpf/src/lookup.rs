@@ -17,21 +17,23 @@ use crate::table;
 use crate::{clock, count};
 
 /// The maps of this object, for one packet.
-pub(crate) struct Maps {
+pub(crate) struct Maps<I> {
     meta: &'static Meta,
     /// Bytes of the packet.
     length: u64,
+    /// Tells the number of the interface that it came in on.
+    interface: I,
 }
 
-impl Maps {
+impl<I: Fn() -> u32> Maps<I> {
     /// (There is always a META.)
     #[inline(always)]
-    pub(crate) fn new(length: u64) -> Option<Self> {
-        Some(Self { meta: META.get(0)?, length })
+    pub(crate) fn new(length: u64, interface: I) -> Option<Self> {
+        Some(Self { meta: META.get(0)?, length, interface })
     }
 }
 
-impl Tables for Maps {
+impl<I: Fn() -> u32> Tables for Maps<I> {
     /// An element of a ban map: not null, readable and writable until the program returns. Userspace
     /// may replace or remove it meanwhile, and its memory may then serve another ban; so
     /// nothing is kept of it from one packet to the next.
@@ -77,7 +79,7 @@ impl Tables for Maps {
     fn count(&self, source: &Address, ban: Option<NonNull<Ban>>) {
         match (ban, source) {
             (Some(ban), _) => count::add_to(ban, self.length),
-            (None, Address::V4(source)) => count::sample(*source, self.length),
+            (None, Address::V4(source)) => count::sample(*source, self.length, (self.interface)()),
             (None, Address::V6(_)) => {}
         }
     }

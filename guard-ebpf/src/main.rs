@@ -58,10 +58,11 @@ fn guard_tcx_ip(context: TcContext) -> i32 {
 #[inline(always)]
 fn xdp_verdict(context: &XdpContext, packet: &Linear, length: impl FnOnce() -> u64) -> u32 {
     let length = length();
-    let Some(maps) = Maps::new(length) else { return xdp_action::XDP_PASS };
-    match count::exit(judge(packet, Link::Ethernet, &maps).verdict, length) {
+    let interface = || ctx::interface(context);
+    let Some(maps) = Maps::new(length, interface) else { return xdp_action::XDP_PASS };
+    match count::exit(judge(packet, Link::Ethernet, &maps).verdict, length, interface) {
         Verdict::Drop => {
-            samples::take(packet, Link::Ethernet, length, ctx::interface(context));
+            samples::take(packet, Link::Ethernet, length, interface());
             xdp_action::XDP_DROP
         }
         _ => xdp_action::XDP_PASS,
@@ -71,10 +72,11 @@ fn xdp_verdict(context: &XdpContext, packet: &Linear, length: impl FnOnce() -> u
 #[inline(always)]
 fn tc_verdict(context: &TcContext, link: Link) -> i32 {
     let packet = Buffer::new(context);
-    let Some(maps) = Maps::new(packet.length()) else { return TC_ACT_UNSPEC };
-    match count::exit(judge(&packet, link, &maps).verdict, packet.length()) {
+    let interface = || packet.interface();
+    let Some(maps) = Maps::new(packet.length(), interface) else { return TC_ACT_UNSPEC };
+    match count::exit(judge(&packet, link, &maps).verdict, packet.length(), interface) {
         Verdict::Drop => {
-            samples::take(&packet, link, packet.length(), packet.interface());
+            samples::take(&packet, link, packet.length(), interface());
             TC_ACT_SHOT
         }
         // The next program decides; were there none, the packet passes.

@@ -48,7 +48,7 @@ pub(crate) static OWN_ADDRESSES: HashMap<[u64; 2], u8, 4096, GROWING> = HashMap:
 pub(crate) static META: Array<Meta, 1> = Array::new();
 
 #[btf_map(name = "VERDICTS")]
-pub(crate) static VERDICTS: PerCpuArray<Counter, { verdict::VERDICTS }> = PerCpuArray::new();
+pub(crate) static VERDICTS: PerCpuArray<Counter, { verdict::COUNTERS }> = PerCpuArray::new();
 
 /// Sources that the latest samples were put down to.
 const SAMPLES: usize = 8192;

@@ -27,6 +27,11 @@ impl Accounts {
         Ok(Self { users: text("/etc/passwd")?, groups: text("/etc/group")? })
     }
 
+    /// The id of a user.
+    pub fn user(&self, name: &str) -> Option<u32> {
+        self.users().find(|user| user.name == name).map(|user| user.id)
+    }
+
     /// The id of a group.
     pub fn group(&self, name: &str) -> Option<u32> {
         self.groups().find(|group| group.name == name).map(|group| group.id)
@@ -97,5 +102,6 @@ mod tests {
         assert_eq!(accounts.members("guard"), BTreeSet::new());
         assert_eq!(accounts.members("nosuch"), BTreeSet::new());
         assert_eq!((accounts.group("guard"), accounts.group("nosuch")), (Some(990), None));
+        assert_eq!((accounts.user("root"), accounts.user("nosuch")), (Some(0), None));
     }
 }

@@ -17,7 +17,7 @@
 //!
 //! # Layers
 //!
-//! `core` → {`config`, `accounts`} → {`source`, `store`, `enforce`, `control`, `host`, `helper`} (these never
+//! `core` → {`config`, `accounts`} → {`source`, `store`, `enforce`, `control`, `host`, `helper`, `metrics`} (these never
 //! import each other) → {`daemon`, `tool`} → `cli` → the binary. `cargo xtask check` checks it.
 
 #![deny(unsafe_code)]
@@ -39,6 +39,8 @@ pub mod enforce;
 pub mod helper;
 #[cfg(feature = "agent")]
 pub mod host;
+#[cfg(feature = "agent")]
+pub mod metrics;
 #[cfg(feature = "agent")]
 pub mod source;
 #[cfg(feature = "agent")]

@@ -132,5 +132,5 @@ fn ban(number: u32) -> Ban {
 fn snapshot(bans: Vec<Ban>) -> Result<Snapshot> {
     let name = JailName::new("sshd")?;
     let jail = JailPorts { name, ports: Ports::new(Protocols::Tcp, [22..=22]) };
-    Ok(Snapshot { serial: 1, jails: vec![jail], bans })
+    Ok(Snapshot { serial: 1, jails: vec![jail], bans, ..Snapshot::default() })
 }

@@ -250,6 +250,13 @@ impl<'namespace> Agent<'namespace> {
         command::finish_with_input(command, input)
     }
 
+    /// Another verb with this agent's configuration, for whoever starts it himself.
+    pub fn guardctl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command();
+        command.args(arguments);
+        command
+    }
+
     /// The whole log so far.
     ///
     /// # Errors

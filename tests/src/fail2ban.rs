@@ -1,13 +1,13 @@
 //! Fail2Ban as Debian packages it: its filters, its sample corpus and its programs,
 //! fetched and read in place. They are GPL; nothing of them is copied into guard.
 
-use std::path::{Path, PathBuf};
+use std::env;
+use std::path::PathBuf;
 use std::process::Command;
-use std::{env, fs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
-use crate::command::{command, finish};
+use crate::peers;
 
 /// An unpacked package.
 #[derive(Clone, Debug)]
@@ -23,27 +23,7 @@ impl Package {
         if let Some(tree) = env::var_os("GUARD_FAIL2BAN") {
             return Ok(Self(tree.into()));
         }
-        let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers");
-        let tree = peers.join("fail2ban");
-        if !tree.exists() {
-            // Two tests may fetch at once: each in a place of its own, the first wins.
-            fs::create_dir_all(&peers)?;
-            let place = tempfile::tempdir_in(&peers)?;
-            let mut fetch = command("apt-get", ["--quiet", "download", "fail2ban"]);
-            fetch.current_dir(&place);
-            finish(fetch).context("fetch Debian's fail2ban (apt-get update may help)")?;
-            let package = fs::read_dir(&place)?.next().context("apt-get fetched nothing")??;
-            let unpacked = place.path().join("unpacked");
-            let mut unpack = command("dpkg-deb", ["--extract"]);
-            unpack.arg(package.path()).arg(&unpacked);
-            finish(unpack)?;
-            if let Err(error) = fs::rename(&unpacked, &tree)
-                && !tree.exists()
-            {
-                bail!("put {} in place: {error}", tree.display());
-            }
-        }
-        Ok(Self(tree))
+        Ok(Self(peers::unpacked("fail2ban")?))
     }
 
     /// What Debian installs as `/etc/fail2ban`.

@@ -69,6 +69,17 @@ impl Installed {
         Ok(Self { host, _proxmox: proxmox })
     }
 
+    /// A booted host without guard, for a package to be installed on.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub fn bare(suite: Suite) -> Result<Self> {
+        let mut host = Container::new(suite)?;
+        let proxmox = Service::listen(&host.lan.host, PROXMOX)?;
+        host.boot()?;
+        Ok(Self { host, _proxmox: proxmox })
+    }
+
     /// Runs the installation once more, as for an update.
     ///
     /// # Errors

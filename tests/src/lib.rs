@@ -10,7 +10,7 @@
 //! - [`packets`]: packet cases as data, and what is true while they are judged;
 //!   [`test_run`]: the eBPF programs, run on single packets by the kernel.
 //! - [`bpffs`]: a place for pins; [`pinned`]: the program that is pinned there.
-//! - [`fail2ban`]: the predecessor, as Debian packages it.
+//! - [`fail2ban`]: the predecessor, as Debian packages it; [`peers`]: how it is fetched, and others.
 //! - `conformance`: Fail2Ban's sample corpus, run against guard.
 //! - [`pace`]: how much to try on a machine that is imitated.
 //! - [`flood`]: datagrams without a pause while something changes.
@@ -40,6 +40,7 @@ pub mod namespace;
 pub mod pace;
 #[cfg(feature = "kernel")]
 pub mod packets;
+pub mod peers;
 #[cfg(feature = "kernel")]
 pub mod pinned;
 pub mod probe;

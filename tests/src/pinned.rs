@@ -13,7 +13,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use aya_obj::programs::XdpAttachType;
 use guard_common::layout::Counter;
 use guard_common::names;
-use guard_common::verdict::{VERDICTS, Verdict};
+use guard_common::verdict::{Verdict, counters};
 
 /// `XDP_DROP`.
 pub const DROP: u32 = 1;
@@ -57,9 +57,11 @@ impl Pinned {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn packets(&self, verdict: Verdict) -> Result<u64> {
-        assert!((verdict as usize) < VERDICTS, "every verdict has a counter");
-        let counters = self.verdicts.get(&(verdict as u32), 0)?;
-        Ok(counters.iter().map(|counter| counter.packets).sum())
+        let mut packets = 0;
+        for index in counters(verdict) {
+            packets += self.verdicts.get(&index, 0)?.iter().map(|each| each.packets).sum::<u64>();
+        }
+        Ok(packets)
     }
 
     /// Attaches it to an interface of the caller's network namespace until this is

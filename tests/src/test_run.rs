@@ -18,7 +18,7 @@ use aya::{Ebpf, EbpfLoader};
 use guard_common::layout::{ABI, Ban, Counter, Meta, NetBan, SOME_V4, SOME_V6};
 use guard_common::names;
 use guard_common::packet::Link;
-use guard_common::verdict::Verdict;
+use guard_common::verdict::{self, Verdict};
 
 use crate::packets::{Found, World};
 
@@ -271,9 +271,11 @@ impl Loaded {
             .into_iter()
             .map(|verdict| {
                 let mut sum = Counter::default();
-                for counter in counters.get(&(verdict as u32), 0)?.iter() {
-                    sum.packets += counter.packets;
-                    sum.bytes += counter.bytes;
+                for index in verdict::counters(verdict) {
+                    for counter in counters.get(&index, 0)?.iter() {
+                        sum.packets += counter.packets;
+                        sum.bytes += counter.bytes;
+                    }
                 }
                 Ok(sum)
             })

@@ -274,9 +274,14 @@ fn the_unit_is_valid_and_hardened() -> Result<()> {
             "/usr/lib/systemd/system/run-guard-bpf.mount",
             "/usr/lib/systemd/system/guard-expire.service",
             "/usr/lib/systemd/system/guard-expire.timer",
+            "/usr/lib/systemd/system/guard-helper.service",
+            "/usr/lib/systemd/system/guard-helper.socket",
         ])?;
         ensure!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
-        guarded.host.exec(&["systemd-analyze", "security", "--threshold=22", UNIT])?;
+        for unit in [UNIT, "guard-expire.service", "guard-helper.service"] {
+            guarded.host.exec(&["systemd-analyze", "security", "--threshold=20", unit])?;
+        }
+        runs_with_three_rights(&guarded)?;
         // It runs: READY came, and the watchdog is fed with the sandbox around it.
         let pid = guarded.main_pid()?;
         guarded.guardctl(&["ban", "sshd", "10.3.0.1"])?;
@@ -284,6 +289,69 @@ fn the_unit_is_valid_and_hardened() -> Result<()> {
         ensure!(guarded.main_pid()? == pid);
     }
     Ok(())
+}
+
+/// As the user guard, with what loads, attaches and fills, and nothing beyond.
+fn runs_with_three_rights(guarded: &Installed) -> Result<()> {
+    const NET_ADMIN: u64 = 1 << 12;
+    const PERFMON: u64 = 1 << 38;
+    const BPF: u64 = 1 << 39;
+    let pid = guarded.main_pid()?;
+    let status = guarded.host.exec(&["cat", &format!("/proc/{pid}/status")])?;
+    let field = |name: &str| -> Result<&str> {
+        let line = status.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_whitespace().nth(1)).context("a field of the status")
+    };
+    let guard = guarded.host.exec(&["id", "--user", "guard"])?;
+    ensure!(field("Uid:")? == guard.trim() && guard.trim() != "0", "{status}");
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        let rights = u64::from_str_radix(field(set)?, 16)?;
+        ensure!(rights == NET_ADMIN | PERFMON | BPF, "{set} {rights:x}");
+    }
+    ensure!(field("NoNewPrivs:")? == "1" && field("Seccomp:")? == "2", "{status}");
+    for (path, expected) in [
+        ("/run/guard/bpf", "1700 guard guard"),
+        ("/run/guard/guard.sock", "660 guard guard"),
+        ("/var/lib/guard", "700 guard guard"),
+        ("/var/lib/guard/guard.sqlite3", "600 guard guard"),
+        ("/var/log/guard", "750 guard guard"),
+        ("/var/log/guard/guard.log", "600 guard guard"),
+    ] {
+        let found = guarded.host.exec(&["stat", "--format=%a %U %G", path])?;
+        ensure!(found.trim() == expected, "{path}: {found}");
+    }
+    Ok(())
+}
+
+#[test]
+fn bans_of_a_release_that_ran_as_root_stay_and_change_hands() -> Result<()> {
+    let mut guarded = Installed::new(Suite::Bookworm, "xdp")?;
+    let drop_in = "etc/systemd/system/guard.service.d/root.conf";
+    let drop_in = guarded.host.root().join(drop_in);
+    fs::create_dir_all(drop_in.parent().context("a directory")?)?;
+    fs::write(
+        &drop_in,
+        "[Service]\nExecStartPre=\nUser=root\nGroup=root\nCapabilityBoundingSet=CAP_CHOWN\n",
+    )?;
+    guarded.host.boot()?;
+    guarded.wait_until_active()?;
+    guarded.guardctl(&["ban", "sshd", "10.3.0.1"])?;
+    guarded.wait_until_cut_off(ATTACKER, SSH)?;
+    guarded.while_cut_off(ATTACKER, |guarded| {
+        guarded.host.exec(&["rm", "-r", "/etc/systemd/system/guard.service.d"])?;
+        guarded.host.exec(&["systemctl", "daemon-reload"])?;
+        guarded.host.exec(&["systemctl", "restart", UNIT])?;
+        guarded.wait_until_active()
+    })?;
+    runs_with_three_rights(&guarded)?;
+    // Root's guardctl makes nothing there that the agent could not use.
+    guarded.host.exec(&["systemctl", "stop", UNIT])?;
+    guarded.guardctl(&["unban", "sshd", "10.3.0.1"])?;
+    guarded.logs_in(ATTACKER)?;
+    guarded.host.exec(&["systemctl", "start", UNIT])?;
+    guarded.guardctl(&["ban", "sshd", "10.3.0.1"])?;
+    guarded.wait_until_cut_off(ATTACKER, SSH)?;
+    guarded.reaches(NEIGHBOUR, SSH)
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `cargo xtask install`: guardctl, its unit and its configuration, below one root.
+//! `cargo xtask install`: guardctl, its unit, its configuration and its manual pages,
+//! below one root.
 //!
 //! Vendor files are replaced; what lies under `/etc` already is the administrator's and
 //! is kept. Everything that is done is printed.
@@ -11,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{packages, workspace};
+use crate::{man, packages, workspace};
 
 /// Options of `install`.
 #[derive(clap::Args)]
@@ -35,9 +36,24 @@ const FILES: &[(&str, &str, Owner)] = &[
     ("systemd/*.timer", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.mount", "usr/lib/systemd/system", Owner::Vendor),
     ("sysusers.d/*.conf", "usr/lib/sysusers.d", Owner::Vendor),
+    ("tmpfiles.d/*.conf", "usr/lib/tmpfiles.d", Owner::Vendor),
     ("guard.toml", "etc/guard/guard.toml", Owner::Administrator),
     ("jail.d/*.conf", "etc/guard/jail.d", Owner::Administrator),
     ("logrotate/guard", "etc/logrotate.d/guard", Owner::Administrator),
+];
+
+/// Files that `cargo xtask man` makes, and where they go.
+const REFERENCE: &[(&str, &str, Owner)] = &[
+    ("man/*.1", "usr/share/man/man1", Owner::Vendor),
+    ("man/*.5", "usr/share/man/man5", Owner::Vendor),
+    ("man/*.8", "usr/share/man/man8", Owner::Vendor),
+    ("completions/guardctl.bash", "usr/share/bash-completion/completions/guardctl", Owner::Vendor),
+    ("completions/_guardctl", "usr/share/zsh/vendor-completions/_guardctl", Owner::Vendor),
+    (
+        "completions/guardctl.fish",
+        "usr/share/fish/vendor_completions.d/guardctl.fish",
+        Owner::Vendor,
+    ),
 ];
 
 /// Directories that are there even when nothing is shipped for them.
@@ -53,29 +69,38 @@ enum Owner {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let program = match &options.program {
-        Some(program) => program.clone(),
+    match &options.program {
+        Some(program) => place(&options.root, program, None)?,
         None => {
             packages::need(&[packages::BUILD])?;
-            workspace::build_guardctl()?
+            let (program, reference) = (workspace::build_guardctl()?, man::usual_directory());
+            man::make(&reference)?;
+            place(&options.root, &program, Some(&reference))?;
         }
-    };
-    let root = &options.root;
-    put(&program, &root.join("usr/bin/guardctl"), Owner::Vendor, 0o755)?;
+    }
+    finish(&options.root)
+}
+
+/// Puts everything in place: guardctl and the helper beside it, what lies in `config/`,
+/// and what `cargo xtask man` made, if that is there.
+pub(crate) fn place(root: &Path, program: &Path, reference: Option<&Path>) -> Result<()> {
+    put(program, &root.join("usr/bin/guardctl"), Owner::Vendor, 0o755)?;
     let helper = program.with_file_name("guard-helper");
     put(&helper, &root.join("usr/bin/guard-helper"), Owner::Vendor, 0o755)?;
     for directory in DIRECTORIES {
         fs::create_dir_all(root.join(directory))
             .with_context(|| format!("make {}", root.join(directory).display()))?;
     }
-    for (source, destination, owner) in FILES {
-        let destination = root.join(destination);
-        for (source, destination) in expand(&workspace::root().join("config"), source, destination)?
-        {
+    let config = workspace::root().join("config");
+    let of_config = FILES.iter().map(|file| (config.as_path(), file));
+    let of_reference =
+        reference.into_iter().flat_map(|made| REFERENCE.iter().map(move |file| (made, file)));
+    for (from, (source, destination, owner)) in of_config.chain(of_reference) {
+        for (source, destination) in expand(from, source, root.join(destination))? {
             put(&source, &destination, *owner, 0o644)?;
         }
     }
-    finish(root)
+    Ok(())
 }
 
 /// The files that a pattern of [`FILES`] stands for, with their destinations.
@@ -85,6 +110,9 @@ fn expand(config: &Path, pattern: &str, destination: PathBuf) -> Result<Vec<(Pat
     };
     let directory = config.join(directory);
     let mut files = Vec::new();
+    if !directory.exists() {
+        return Ok(files);
+    }
     for entry in
         fs::read_dir(&directory).with_context(|| format!("read {}", directory.display()))?
     {
@@ -117,12 +145,16 @@ fn put(source: &Path, destination: &Path, owner: Owner, mode: u32) -> Result<()>
     Ok(())
 }
 
-/// Makes users and groups and tells systemd, if this is the running system.
+/// Makes users and groups if this is a system and not a package, and tells systemd if it is
+/// the running one.
 fn finish(root: &Path) -> Result<()> {
+    if root.join("etc/passwd").exists() {
+        let mut users = Command::new("systemd-sysusers");
+        workspace::run(users.arg("--root").arg(root).arg("guard.conf"))?;
+    }
     let is_this_host = root.canonicalize().is_ok_and(|root| root == Path::new("/"))
         && Path::new("/run/systemd/system").exists();
     if is_this_host {
-        workspace::run(Command::new("systemd-sysusers").arg("guard.conf"))?;
         workspace::run(Command::new("systemctl").arg("daemon-reload"))?;
     }
     println!("\nTo start it now and at every boot: systemctl enable --now guard.service");

@@ -11,9 +11,11 @@ mod build_ebpf;
 mod check;
 mod ci;
 mod conformance;
+mod deb;
 mod demo;
 mod fuzz;
 mod install;
+mod man;
 mod packages;
 mod test;
 mod vm;
@@ -37,6 +39,10 @@ enum Verb {
     Test(test::Options),
     /// Put guardctl, its unit and its configuration in place.
     Install(install::Options),
+    /// Make the Debian package.
+    Deb(deb::Options),
+    /// Make the manual pages, the completions and docs/configuration.md, and judge them.
+    Man(man::Options),
     /// Watch an attacker being banned and released, on this machine, for real.
     Demo(demo::Options),
     /// Measure, beside Fail2Ban where it can do the same.
@@ -69,6 +75,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Check(options) => check::run(&options),
         Verb::Test(options) => test::run(&options),
         Verb::Install(options) => install::run(&options),
+        Verb::Deb(options) => deb::run(&options),
+        Verb::Man(options) => man::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),

@@ -17,6 +17,9 @@ pub(crate) const NAMESPACES: &[&str] =
 /// To compare with Fail2Ban, whose package is read in place.
 pub(crate) const PEERS: &[&str] = &["python3", "python3-systemd"];
 
+/// To read metrics as others do.
+pub(crate) const METRICS: &[&str] = &["python3", "python3-prometheus-client"];
+
 /// To test the data plane.
 pub(crate) const KERNEL: &[&str] = &["bpftool", "ethtool", "iptables"];
 
@@ -30,6 +33,12 @@ pub(crate) const MACHINES: &[&str] =
 /// To run whole hosts in containers and to attack them.
 pub(crate) const HOSTS: &[&str] =
     &["debootstrap", "openssh-client", "sshpass", "systemd-container"];
+
+/// To judge manual pages and completions.
+pub(crate) const PAGES: &[&str] = &["bash", "fish", "groff-base", "mandoc", "zsh"];
+
+/// To make a Debian package and to judge it.
+pub(crate) const DEBIAN: &[&str] = &["binutils", "dpkg-dev", "gzip", "lintian"];
 
 /// To build libFuzzer.
 pub(crate) const FUZZING: &[&str] = &["g++", "libc6-dev"];

@@ -87,6 +87,7 @@ fn unit(total: &mut Count) -> Result<()> {
 
 fn kernel(total: &mut Count) -> Result<()> {
     packages::need(&[packages::BUILD, packages::NAMESPACES, packages::KERNEL, packages::PEERS])?;
+    packages::need(&[packages::METRICS])?;
     guard_tests::namespace::require_root()?;
     guard_tests::namespace::sweep()?;
     workspace::build_guardctl()?;

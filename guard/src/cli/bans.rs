@@ -10,6 +10,12 @@ use crate::daemon::report::local;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
     /// List the bans, of all jails or of one.
+    #[command(after_help = "Examples:\n  \
+        guardctl bans list\n  \
+        guardctl bans list sshd\n  \
+        guardctl --json bans list | jq -r '.[].address'\n\n\
+        The list is read from the kernel. A ban that is stored and not there is marked\n\
+        NOT ENFORCED.")]
     List {
         /// Only this jail's.
         jail: Option<String>,

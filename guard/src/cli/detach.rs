@@ -9,6 +9,10 @@ use crate::enforce::nft::expire::Lasting;
 use crate::store::{Store, StoreError};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl detach --dry-run\n  \
+    systemctl stop guard && guardctl detach\n\n\
+    Bans stay stored. `guardctl attach` lets the agent enforce them again.")]
 pub(super) struct Arguments {
     /// Only say what would be removed.
     #[arg(long)]

@@ -12,6 +12,10 @@ use crate::store::import::{Imported, Takeover};
 use crate::store::{Store, StoreError};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl import --dry-run /var/lib/fail2ban/fail2ban.sqlite3\n  \
+    guardctl import /var/lib/fail2ban/fail2ban.sqlite3\n\n\
+    The agent must be stopped: systemctl stop guard.")]
 pub(super) struct Arguments {
     /// Fail2Ban's database, /var/lib/fail2ban/fail2ban.sqlite3 on Debian. It is only read.
     file: PathBuf,

@@ -6,8 +6,10 @@
 mod bans;
 mod check;
 mod detach;
+mod events;
 mod explain;
 mod import;
+mod metrics;
 mod offline;
 mod orders;
 mod output;
@@ -17,6 +19,7 @@ mod regex;
 mod reload;
 mod replay;
 mod status;
+mod top;
 mod watch;
 
 use std::path::PathBuf;
@@ -35,6 +38,7 @@ use crate::daemon::run::{self, RunOptions};
 #[command(
     name = "guardctl",
     version,
+    max_term_width = 80,
     after_help = "Examples:\n  \
         guardctl status sshd              how is the jail sshd?\n  \
         guardctl bans list                who is banned, since when, why, what was dropped\n  \
@@ -42,6 +46,7 @@ use crate::daemon::run::{self, RunOptions};
         guardctl unban --all              let everybody in again, even without the agent\n  \
         guardctl detach                   remove guard from the kernel until `attach`\n  \
         guardctl explain 10.3.0.1         why is it banned, or not?\n  \
+        guardctl top                      watch it at work\n  \
         guardctl check                    is the configuration sound?\n  \
         guardctl reload                   have the agent read it anew\n  \
         guardctl regex auth.log sshd      what does a filter find in a log?\n  \
@@ -95,18 +100,32 @@ enum Verb {
     Import(import::Arguments),
     /// Have the agent read its configuration anew: all of it, or nothing if anything is
     /// wrong with it.
+    #[command(after_help = "Examples:\n  \
+        guardctl reload                   after a change of a jail\n  \
+        guardctl check && guardctl reload\n\n\
+        Bans and counted failures of jails that stay go on. A wrong configuration changes\n\
+        nothing: every problem is printed with its place, and the exit code is 1.")]
     Reload,
     /// Show what each interface can do, and what would be chosen.
+    #[command(after_help = "Examples:\n  \
+        guardctl probe                    before XDP is relied on\n  \
+        guardctl --json probe | jq .")]
     Probe,
-    /// Show packets that are dropped, as they are.
+    /// Print the agent's figures for Prometheus, write them to a file, or serve them.
+    Metrics(metrics::Arguments),
+    /// Show the agent at work, live: jails, newest failures and bans, drops per second.
+    Top,
+    /// Show what happens, as it happens: failures, bans, repairs; dropped packets too.
     Watch(watch::Arguments),
     /// Remove every trace of guard from the kernel while the agent is stopped; it stays
     /// so until `attach`.
     Detach(detach::Arguments),
     /// Let the agent enforce again after `detach`, from its next start on.
+    #[command(after_help = "Examples:\n  guardctl attach && systemctl start guard")]
     Attach,
     /// Remove bans from nftables whose time is over, unless the agent runs and does so;
     /// for guard-expire.timer.
+    #[command(after_help = "Examples:\n  guardctl expire")]
     Expire,
     /// Look for what is wrong with the configuration, and for ways to abuse it.
     Check(check::Arguments),
@@ -120,6 +139,10 @@ enum Verb {
 
 /// Arguments of `guardctl run`.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl run                      as guard.service does\n  \
+    guardctl --backend nft run        on nftables, whatever guard.toml says\n  \
+    guardctl --config my.toml run     with another configuration")]
 struct RunArguments {
     /// Read the journal files in this directory instead of the system's journal.
     #[arg(long, value_name = "DIR")]
@@ -181,6 +204,11 @@ impl Context {
     }
 }
 
+/// The command line as it is defined, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -200,7 +228,7 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         (None, Some(_)) => Verb::Run(RunArguments::default()),
         (None, None) => {
             // Printing help to a closed pipe is nobody's problem.
-            let _ = Arguments::command().print_help();
+            let _ = command().print_help();
             return Ok(0);
         }
     };
@@ -229,6 +257,8 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Import(arguments) => import::import(&context, &arguments),
         Verb::Reload => reload::reload(&context),
         Verb::Probe => probe::probe(&context),
+        Verb::Metrics(arguments) => metrics::metrics(&context, &arguments),
+        Verb::Top => top::top(&context),
         Verb::Watch(arguments) => watch::watch(&context, &arguments),
         Verb::Detach(arguments) => detach::detach(&context, &arguments),
         Verb::Attach => detach::attach(&context),
@@ -240,3 +270,6 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
     }
     .map(|()| 0)
 }
+
+#[cfg(test)]
+mod tests;

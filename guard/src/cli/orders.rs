@@ -16,6 +16,11 @@ use crate::core::reason::Allowed;
 const AGENT_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl ban sshd 192.0.2.7 --time 2d\n  \
+    guardctl ban sshd 192.0.2.0/24 --time -1\n  \
+    guardctl ban sshd - < addresses.txt\n\n\
+    Prints how many bans began. Who is banned already is told and is no error.")]
 pub(super) struct BanArguments {
     /// The jail whose ports are cut off.
     jail: String,
@@ -33,6 +38,12 @@ pub(super) struct BanArguments {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl unban sshd 10.3.0.1\n  \
+    guardctl unban --all 10.3.0.1     in every jail\n  \
+    guardctl unban --all              everybody\n\n\
+    Prints how many bans ended. It works on the store and the kernel while the agent\n\
+    is not running, and stays true after its next start.")]
 pub(super) struct UnbanArguments {
     /// The jail, and the addresses or prefixes to let in again; with --all only those. A
     /// ban of a prefix is lifted by that prefix; that of a network with which IPv6

@@ -5,8 +5,13 @@ use std::fmt::Write;
 use crate::cli::{Context, Failure, output};
 use crate::control::protocol::{JailStatus, Status};
 use crate::core::addr::Prefix;
+use crate::core::enforced::{Coverage, Dropped};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl status                   the jails\n  \
+    guardctl status sshd              one jail\n  \
+    guardctl --json status | jq .backend")]
 pub(super) struct Arguments {
     /// The jail; all jails' names if absent.
     jail: Option<String>,
@@ -37,11 +42,29 @@ pub(super) fn find<'s>(status: &'s Status, name: &str) -> Result<&'s JailStatus,
 fn overview(status: &Status) -> String {
     let mut names: Vec<&str> = status.jails.iter().map(|jail| jail.name.as_str()).collect();
     names.sort_unstable();
-    format!(
+    let mut text = format!(
         "Status\n|- Number of jail:\t{}\n`- Jail list:\t{}\n",
         status.jails.len(),
         names.join(", ")
-    )
+    );
+    if !status.interfaces.is_empty() {
+        text += "Interfaces\n";
+    }
+    for (place, interface) in status.interfaces.iter().enumerate() {
+        let branch = if place + 1 == status.interfaces.len() { "`-" } else { "|-" };
+        let dropped = interface.dropped.map(|dropped| format!(", dropped {}", amount(dropped)));
+        let Coverage { interface, means, .. } = interface;
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{branch} {interface}:\t{means}{}", dropped.unwrap_or_default());
+    }
+    text
+}
+
+/// Packets and bytes in words.
+fn amount(dropped: Dropped) -> String {
+    let about = if dropped.sampled { "≈" } else { "" };
+    let bytes = indicatif::BinaryBytes(dropped.bytes);
+    format!("{about}{} packets, {about}{bytes}", indicatif::HumanCount(dropped.packets))
 }
 
 fn one_jail(jail: &JailStatus) -> String {
@@ -61,6 +84,7 @@ fn one_jail(jail: &JailStatus) -> String {
          `- Actions\n   \
             |- Currently banned:\t{}\n   \
             |- Total banned:\t{}\n   \
+            {}\
             `- Banned IP list:\t{}\n",
         jail.name,
         jail.currently_failed,
@@ -68,6 +92,7 @@ fn one_jail(jail: &JailStatus) -> String {
         source,
         jail.banned.len(),
         jail.total_banned,
+        jail.dropped.map_or_else(String::new, |all| format!("|- Dropped:\t{}\n   ", amount(all))),
         jail.banned.iter().map(Prefix::to_string).collect::<Vec<_>>().join(" "),
     );
     text

@@ -1,9 +1,12 @@
-//! `guardctl watch --drops`: packets that are dropped, as they are.
+//! `guardctl watch`: what happens, as it happens; `--drops`: packets that are dropped, too.
 
 use std::collections::BTreeSet;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cli::{Context, Failure, output};
+use crate::cli::{Context, Failure, events, output};
+use crate::control::client::{self, Watching};
+use crate::control::event::Event;
 use crate::control::protocol::{Request, Response};
 use crate::core::addr::Prefix;
 use crate::core::jail::JailName;
@@ -16,15 +19,21 @@ use crate::enforce::xdp::{DroppedPacket, Drops};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    guardctl watch --drops\n  \
+    guardctl watch --drops --count 10\n  \
+    guardctl --json watch --drops | jq -r .source")]
 pub(super) struct Arguments {
-    /// Show packets that are dropped in XDP or tcx. (nft tells nothing of single packets.)
-    #[arg(long, required = true)]
+    /// Show packets that are dropped in XDP or tcx, too; works without the agent. (nft tells
+    /// nothing of single packets.)
+    #[arg(long)]
     drops: bool,
-    /// At most so many packets a second on each CPU; the kernel leaves out the others.
+    /// With --drops: at most so many packets a second on each CPU; the kernel leaves out the
+    /// others.
     #[arg(long, value_name = "PACKETS", default_value_t = 100)]
     rate: u64,
-    /// End after so many packets.
-    #[arg(long, value_name = "PACKETS")]
+    /// End after so many events, or with --drops after so many packets.
+    #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
 }
 
@@ -32,6 +41,7 @@ pub(super) struct Arguments {
 #[derive(serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Row<'a> {
+    event: &'static str,
     time: Timestamp,
     interface: &'a str,
     source: String,
@@ -44,9 +54,49 @@ struct Row<'a> {
 }
 
 pub(super) fn watch(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
+    let socket = &context.settings.socket;
+    if arguments.drops {
+        return watch_drops(context, arguments);
+    }
+    let mut watching = client::watch(socket)?;
+    let mut shown = 0;
+    while arguments.count != Some(shown) {
+        let Some(event) = watching.next_event()? else {
+            return Err(Failure::NotDone("the agent has ended".to_owned()));
+        };
+        tell(context.json, &event)?;
+        shown += 1;
+    }
+    Ok(())
+}
+
+fn tell(json: bool, event: &Event) -> Result<(), Failure> {
+    if !json {
+        return output::print(&format!("{}\n", events::line(event)));
+    }
+    let line = serde_json::to_string(event).map_err(|e| Failure::NotDone(e.to_string()))?;
+    output::print(&format!("{line}\n"))
+}
+
+/// Tells events beside the packets, as long as there are any.
+fn tell_beside(json: bool, mut watching: Watching) {
+    thread::spawn(move || {
+        while let Ok(Some(event)) = watching.next_event() {
+            if tell(json, &event).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn watch_drops(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
     let broken = |error: crate::enforce::EnforceError| Failure::NotDone(error.to_string());
     let directory = &context.settings.bpf_directory;
     let mut drops = Drops::watch(directory, arguments.rate).map_err(broken)?;
+    // Without the agent packets are dropped all the same.
+    if let Ok(watching) = client::watch(&context.settings.socket) {
+        tell_beside(context.json, watching);
+    }
     let mut bans = Bans::default();
     let (mut shown, mut missed) = (0, 0);
     loop {
@@ -71,6 +121,7 @@ fn print(context: &Context, packet: &DroppedPacket, bans: &Bans) -> Result<(), F
     let ago = now.boot_nanos.saturating_sub(packet.boot_nanos) / 1000;
     let time = now.wall - Span::from_micros(i64::try_from(ago).unwrap_or(0));
     let row = Row {
+        event: "dropped",
         time,
         interface: &packet.interface,
         source: packet.source.to_string(),
@@ -86,7 +137,7 @@ fn print(context: &Context, packet: &DroppedPacket, bans: &Bans) -> Result<(), F
     }
     let port = row.port.map(|port| format!("/{port}")).unwrap_or_default();
     output::print(&format!(
-        "{} {} {} > {} {}{port} {} bytes [{}]\n",
+        "{} dropped   {} {} > {} {}{port} {} bytes [{}]\n",
         local(row.time),
         row.interface,
         row.source,

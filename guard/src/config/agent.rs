@@ -7,8 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::safely;
 use crate::config::text::SourceFile;
-use crate::config::toml_table::Table;
+use crate::config::toml_table::{Asked, Table};
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
 use crate::core::engine;
@@ -156,6 +157,11 @@ impl Settings {
         self.state_directory.join("guard.sqlite3")
     }
 
+    /// Where the agent gives its figures to whoever may connect, beside the other socket.
+    pub fn figures_socket(&self) -> PathBuf {
+        self.socket.with_file_name("metrics.sock")
+    }
+
     /// Reads `path`, or the usual file if it is there, else the defaults.
     ///
     /// # Errors
@@ -163,7 +169,7 @@ impl Settings {
     /// is missing.
     pub fn load(path: Option<&Path>) -> Result<Self, Diagnostics> {
         let file = path.unwrap_or(Path::new(Self::PATH));
-        match std::fs::read(file) {
+        match safely::read(file) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Self::parse(file, &text),
                 Err(error) => {
@@ -195,6 +201,11 @@ impl Settings {
         let mut diagnostics = Diagnostics::default();
         Table::read(&file, &mut diagnostics, |table| settings.take(table));
         if diagnostics.0.is_empty() { Ok(settings) } else { Err(diagnostics) }
+    }
+
+    /// Every key that there is.
+    pub(crate) fn keys() -> Vec<Asked> {
+        Table::keys(|table| Self::default().take(table))
     }
 
     /// Takes every key that there is from the table.
@@ -296,9 +307,11 @@ impl Table<'_> {
     }
 
     fn log(&mut self, key: &'static str, slot: &mut LogTarget) {
+        // Not only a path.
+        self.take(key, |_| Ok(()));
         if self.string(key) == Some("journal") {
             *slot = LogTarget::Journal;
-            return self.take(key, |_| Ok(()));
+            return;
         }
         let mut file = PathBuf::new();
         self.path(key, &mut file);

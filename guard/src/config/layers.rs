@@ -23,6 +23,7 @@ use crate::config::built_in;
 use crate::config::diagnostic::{Checked, Diagnostic, Diagnostics};
 use crate::config::includes::{self, FileName};
 use crate::config::ini::{self, IniSection};
+use crate::config::safely;
 use crate::config::text::{SourceFile, Text};
 
 /// More files than any configuration includes; fewer than it takes to stall.
@@ -309,7 +310,7 @@ impl Reader<'_> {
             FileName::Host(path) => self.tree.directory.join(path),
             FileName::Elsewhere(path) => path.clone(),
         };
-        match std::fs::read(&path) {
+        match safely::read(&path) {
             Ok(bytes) => Some(Ok(self.decode(path, bytes))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => match name {
                 FileName::Vendor(name) => built_in::text(name)

@@ -12,7 +12,7 @@ use crate::config::text::Text;
 
 /// Keys that are no options of Fail2Ban's server but mean something to jails; `ipv6prefix`
 /// is guard's own.
-const OTHERS: [&str; 9] = [
+pub(crate) const OTHERS: [&str; 9] = [
     "port",
     "protocol",
     "banaction",

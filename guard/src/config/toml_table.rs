@@ -20,8 +20,24 @@ use crate::core::time::Span;
 pub(crate) struct Table<'a> {
     file: &'a Arc<SourceFile>,
     table: Option<&'a DeTable<'a>>,
+    /// Its name; empty for the top.
+    name: &'static str,
     known: Vec<&'static str>,
+    /// Every key that was asked for, in this table and all others.
+    asked: &'a mut Vec<Asked>,
     diagnostics: &'a mut Diagnostics,
+}
+
+/// A key that a reader knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The table in which it stands; empty for the top.
+    pub(crate) table: &'static str,
+    /// The key.
+    pub(crate) key: &'static str,
+    /// What may be written, such as `"true" or "false"`; empty where only its meaning
+    /// says so.
+    pub(crate) form: String,
 }
 
 /// A value that is being read.
@@ -48,26 +64,54 @@ impl<'a> Table<'a> {
                     .help("the file is written in TOML, such as key = \"value\""),
             );
         }
-        let mut top = Table { file, table: Some(table.get_ref()), known: Vec::new(), diagnostics };
+        let mut asked = Vec::new();
+        let mut top = Table {
+            file,
+            table: Some(table.get_ref()),
+            name: "",
+            known: Vec::new(),
+            asked: &mut asked,
+            diagnostics,
+        };
         read(&mut top);
         top.refuse_the_rest();
     }
 
-    /// The keys that `read` knows.
-    #[cfg(test)]
-    pub(crate) fn keys(read: impl FnOnce(&mut Table<'_>)) -> Vec<&'static str> {
+    /// The keys that `read` knows, in the order in which it asks for them; those of a
+    /// table come before the table's own.
+    pub(crate) fn keys(read: impl FnOnce(&mut Table<'_>)) -> Vec<Asked> {
         let file = SourceFile::new("", "");
         let mut diagnostics = Diagnostics::default();
-        let mut top =
-            Table { file: &file, table: None, known: Vec::new(), diagnostics: &mut diagnostics };
+        let mut asked = Vec::new();
+        let mut top = Table {
+            file: &file,
+            table: None,
+            name: "",
+            known: Vec::new(),
+            asked: &mut asked,
+            diagnostics: &mut diagnostics,
+        };
         read(&mut top);
-        top.known
+        asked
     }
 
     /// Takes a key with a reader of its own.
     pub(crate) fn take(&mut self, key: &'static str, read: impl FnOnce(&Value<'_>) -> Checked<()>) {
+        self.take_form(key, String::new, read);
+    }
+
+    /// As [`Table::take`], with what may be written.
+    fn take_form(
+        &mut self,
+        key: &'static str,
+        form: impl FnOnce() -> String,
+        read: impl FnOnce(&Value<'_>) -> Checked<()>,
+    ) {
         if !self.known.contains(&key) {
             self.known.push(key);
+            // Only who asks for the keys, and has no table, wants to know.
+            let form = if self.table.is_none() { form() } else { String::new() };
+            self.asked.push(Asked { table: self.name, key, form });
         }
         let Some(value) = self.value(key) else { return };
         if let Err(diagnostic) = read(&value) {
@@ -87,9 +131,12 @@ impl<'a> Table<'a> {
 
     /// Takes one of several words.
     pub(crate) fn word<T: Copy>(&mut self, key: &'static str, slot: &mut T, words: &[(&str, T)]) {
-        self.take(key, |value| {
+        let all = || {
             let all: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-            let all = format!("write one of {}", all.join(", "));
+            format!("one of {}", all.join(", "))
+        };
+        self.take_form(key, all, |value| {
+            let all = format!("write {}", all());
             let Some(word) = value.string() else {
                 return Err(value.wrong("is no string").help(all).into());
             };
@@ -105,18 +152,23 @@ impl<'a> Table<'a> {
 
     /// Takes `true` or `false`.
     pub(crate) fn boolean(&mut self, key: &'static str, slot: &mut bool) {
-        self.take(key, |value| {
-            let found = value.value.get_ref().as_bool();
-            *slot =
-                found.ok_or_else(|| value.wrong("is no boolean").help("write true or false"))?;
-            Ok(())
-        });
+        self.take_form(
+            key,
+            || "true or false".to_owned(),
+            |value| {
+                let found = value.value.get_ref().as_bool();
+                *slot = found
+                    .ok_or_else(|| value.wrong("is no boolean").help("write true or false"))?;
+                Ok(())
+            },
+        );
     }
 
     /// Takes a whole number within bounds.
     pub(crate) fn number(&mut self, key: &'static str, slot: &mut u32, range: RangeInclusive<u32>) {
-        self.take(key, |value| {
-            let help = format!("write a whole number from {} to {}", range.start(), range.end());
+        let form = || format!("a whole number from {} to {}", range.start(), range.end());
+        self.take_form(key, form, |value| {
+            let help = format!("write {}", form());
             let Some(number) = value.value.get_ref().as_integer() else {
                 return Err(value.wrong("is no whole number").help(help).into());
             };
@@ -131,26 +183,34 @@ impl<'a> Table<'a> {
 
     /// Takes a length of time as jails write it, such as `"1d"`.
     pub(crate) fn span(&mut self, key: &'static str, slot: &mut Span) {
-        self.take(key, |value| {
-            let help = "write a length of time in quotes, such as \"36h\" or \"1d\"";
-            let length = value.string().and_then(|text| time::span(text).ok());
-            *slot = length.ok_or_else(|| value.wrong("is no length of time").help(help))?;
-            Ok(())
-        });
+        self.take_form(
+            key,
+            || "a length of time, such as \"36h\" or \"1d\"".to_owned(),
+            |value| {
+                let help = "write a length of time in quotes, such as \"36h\" or \"1d\"";
+                let length = value.string().and_then(|text| time::span(text).ok());
+                *slot = length.ok_or_else(|| value.wrong("is no length of time").help(help))?;
+                Ok(())
+            },
+        );
     }
 
     /// Takes an absolute path.
     pub(crate) fn path(&mut self, key: &'static str, slot: &mut PathBuf) {
-        self.take(key, |value| {
-            let Some(path) = value.string() else {
-                return Err(value.wrong("is no string").help("write a path in quotes").into());
-            };
-            if !path.starts_with('/') || path.contains('\0') {
-                return Err(value.wrong("is no absolute path").help("begin it with /").into());
-            }
-            *slot = PathBuf::from(path);
-            Ok(())
-        });
+        self.take_form(
+            key,
+            || "an absolute path".to_owned(),
+            |value| {
+                let Some(path) = value.string() else {
+                    return Err(value.wrong("is no string").help("write a path in quotes").into());
+                };
+                if !path.starts_with('/') || path.contains('\0') {
+                    return Err(value.wrong("is no absolute path").help("begin it with /").into());
+                }
+                *slot = PathBuf::from(path);
+                Ok(())
+            },
+        );
     }
 
     /// Takes a table within the table.
@@ -162,7 +222,14 @@ impl<'a> Table<'a> {
             None => Err(value.wrong("is no table").help(format!("write [{key}]")).into()),
         });
         let diagnostics = &mut *self.diagnostics;
-        let mut inner = Table { file: self.file, table, known: Vec::new(), diagnostics };
+        let mut inner = Table {
+            file: self.file,
+            table,
+            name: key,
+            known: Vec::new(),
+            asked: &mut *self.asked,
+            diagnostics,
+        };
         read(&mut inner);
         inner.refuse_the_rest();
     }

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::event::Event;
 use crate::core::addr::Prefix;
 use crate::core::effects::Outcome;
 use crate::core::enforced::{Capabilities, Coverage, Dropped};
+use crate::core::figures::Figures;
 use crate::core::jail::JailName;
 use crate::core::reason::{Allowed, Reason};
 use crate::core::time::{Span, Timestamp};
@@ -47,6 +49,10 @@ pub enum Request {
     },
     /// Read the configuration anew.
     Reload,
+    /// How is the agent, in figures?
+    Figures,
+    /// What happens from now on, until the peer leaves or says anything more.
+    Watch,
 }
 
 /// How long a ban made by hand lasts.
@@ -78,6 +84,12 @@ pub enum Response {
     Done(Outcome),
     /// To [`Request::Reload`]: the new configuration is in force.
     Reloaded(Reloaded),
+    /// To [`Request::Figures`].
+    Figures(Box<Figures>),
+    /// To [`Request::Watch`], once: from now on each line is a [`Response::Event`].
+    Watching,
+    /// Something happened.
+    Event(Event),
     /// Nothing was done, or less than asked: what, why, and what to do.
     Error(String),
 }
@@ -89,7 +101,12 @@ impl Response {
             Self::Status(status) => status.jails.iter().any(|jail| !jail.not_enforced.is_empty()),
             Self::Bans { bans, .. } => bans.iter().any(|ban| !ban.enforced),
             Self::Explained(all) => all.iter().any(|one| one.ban.is_some() && !one.enforced),
-            Self::Done(_) | Self::Reloaded(_) | Self::Error(_) => false,
+            Self::Figures(figures) => figures.jails.iter().any(|jail| jail.not_enforced > 0),
+            Self::Done(_)
+            | Self::Reloaded(_)
+            | Self::Watching
+            | Self::Event(_)
+            | Self::Error(_) => false,
         }
     }
 }
@@ -197,6 +214,10 @@ pub struct JailStatus {
     pub banned: Vec<Prefix>,
     /// Bans that the kernel should hold and does not.
     pub not_enforced: Vec<Prefix>,
+    /// What was dropped of its bans' sources, as long as they are banned; `null` where that
+    /// is not counted. What several jails ban counts with each.
+    #[serde(default)]
+    pub dropped: Option<Dropped>,
 }
 
 /// One ban.

@@ -21,6 +21,7 @@ use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::timeout;
 
 use crate::accounts::Accounts;
+use crate::control::event::{Events, WATCHERS, Watcher};
 use crate::control::protocol::{Request, Response};
 
 /// The group that may ask.
@@ -51,6 +52,7 @@ pub struct Server {
     path: PathBuf,
     group: Option<u32>,
     bounds: Bounds,
+    events: Option<Events>,
 }
 
 /// Why the socket cannot be made.
@@ -92,7 +94,14 @@ impl Server {
         if let Some(group) = group {
             chown(path, None, Some(group))?;
         }
-        Ok(Self { listener, path: path.to_owned(), group, bounds })
+        Ok(Self { listener, path: path.to_owned(), group, bounds, events: None })
+    }
+
+    /// Lets whoever asks for it watch these events.
+    #[must_use]
+    pub fn telling(mut self, events: Events) -> Self {
+        self.events = Some(events);
+        self
     }
 
     /// Serves until the future is dropped.
@@ -124,10 +133,13 @@ impl Server {
                 conversations.join_next().await;
             }
             let (handler, bounds) = (Arc::clone(&handler), self.bounds);
+            let events = self.events.clone();
             let busy = Arc::new(AtomicBool::new(false));
             let flag = Arc::clone(&busy);
             let handle = conversations.spawn(async move {
-                if let Err(error) = converse(stream, bounds, &*handler, &flag).await {
+                if let Err(error) =
+                    converse(stream, bounds, &*handler, events.as_ref(), &flag).await
+                {
                     tracing::debug!(target: "fail2ban.transmitter", "peer lost: {error}");
                 }
             });
@@ -189,6 +201,7 @@ async fn converse<H, F>(
     mut stream: UnixStream,
     bounds: Bounds,
     handler: &H,
+    events: Option<&Events>,
     busy: &AtomicBool,
 ) -> io::Result<()>
 where
@@ -211,11 +224,15 @@ where
                 "a request is one line of at most {} bytes",
                 bounds.request_bytes
             )),
+            Ok(Request::Watch) => match events.and_then(Events::watch) {
+                // It keeps its place as long as it reads.
+                Some(watcher) => return tell(&mut reader, &mut writer, watcher).await,
+                None => Response::Error(format!("there are {WATCHERS} who watch already")),
+            },
             Ok(request) => handler(request).await,
             Err(error) => Response::Error(format!("not a request: {error}")),
         };
-        let mut text = serde_json::to_vec(&response)?;
-        text.push(b'\n');
+        let text = line_of(&response)?;
         // Whoever does not take the answer may lose it.
         busy.store(false, Ordering::Relaxed);
         timeout(bounds.patience, writer.write_all(&text)).await??;
@@ -223,6 +240,31 @@ where
             return Ok(());
         }
     }
+}
+
+/// Tells a peer what happens, until it leaves. However slowly it reads, nobody waits for
+/// it: what it is too slow for it loses.
+async fn tell(
+    reader: &mut (impl AsyncReadExt + Unpin),
+    writer: &mut (impl AsyncWriteExt + Unpin),
+    mut watcher: Watcher,
+) -> io::Result<()> {
+    writer.write_all(&line_of(&Response::Watching)?).await?;
+    let mut rest = [0];
+    loop {
+        let event = tokio::select! {
+            event = watcher.next() => event,
+            _ = reader.read(&mut rest) => None,
+        };
+        let Some(event) = event else { return Ok(()) };
+        writer.write_all(&line_of(&Response::Event((*event).clone()))?).await?;
+    }
+}
+
+fn line_of(response: &Response) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(response)?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 #[cfg(test)]

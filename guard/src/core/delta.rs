@@ -62,6 +62,21 @@ pub enum Delta {
         /// The source.
         source: Prefix,
     },
+    /// No ban of a prefix around this one cuts it off.
+    Allow(Prefix),
+    /// They do again.
+    Disallow(Prefix),
+}
+
+impl Delta {
+    /// Whose ban it changes, and in which jail, if it changes one.
+    pub fn of_ban(&self) -> Option<(JailId, Prefix)> {
+        match self {
+            Self::Ban(ban) => Some((ban.jail, ban.source)),
+            Self::Unban { jail, source } => Some((*jail, *source)),
+            Self::Allow(_) | Self::Disallow(_) => None,
+        }
+    }
 }
 
 /// What enforcers must know of a jail.
@@ -82,4 +97,7 @@ pub struct Snapshot {
     pub jails: Vec<JailPorts>,
     /// Every ban, in no particular order, one for each jail and source.
     pub bans: Vec<Ban>,
+    /// Who is let through where a prefix around them is banned: those whom no jail may ban.
+    /// In no particular order, each once.
+    pub allowed: Vec<Prefix>,
 }

@@ -1,6 +1,7 @@
 //! What enforcers tell of themselves and of the kernel.
 
 use std::fmt;
+use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,14 @@ pub struct Dropped {
     pub sampled: bool,
 }
 
+impl AddAssign for Dropped {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.sampled |= other.sampled;
+    }
+}
+
 /// The packets, with `≈` before a number that is not exact.
 impl fmt::Display for Dropped {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,4 +77,8 @@ pub struct Coverage {
     pub means: String,
     /// Why it is so; for `none`, what to do.
     pub reason: String,
+    /// What was dropped there since it is guarded, where that is counted. With jails' own
+    /// figures it does not add up: those are of bans that are in force.
+    #[serde(default)]
+    pub dropped: Option<Dropped>,
 }

@@ -4,6 +4,7 @@
 //! in [`Effects::persist`] is enough to build an equal engine again with
 //! [`Engine::restore`]; everything an attacker can make grow is bounded by [`Limits`].
 
+mod allowed;
 mod asking;
 mod banning;
 mod cell;
@@ -13,7 +14,7 @@ mod lists;
 mod orders;
 mod showing;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::core::addr::Prefix;
@@ -73,6 +74,8 @@ pub struct Engine {
     candidates: Candidates,
     allow: AllowList,
     host: HostAddresses,
+    /// Whom no jail may ban, as the enforcer knows it.
+    allowed: BTreeSet<Prefix>,
     ledger: Ledger,
     limits: Limits,
     seed: Seed,
@@ -148,6 +151,7 @@ impl Engine {
             candidates: Candidates::default(),
             allow,
             host,
+            allowed: BTreeSet::new(),
             ledger: Ledger::default(),
             limits,
             seed: Seed::default(),
@@ -162,6 +166,7 @@ impl Engine {
         };
         let mut effects = Effects::default();
         engine.restore_lists(stored.lists, now, &mut effects);
+        engine.allowed = engine.whom_no_jail_may_ban();
         engine.restore_history(stored.history, now, &mut effects);
         engine.restore_bans(stored.bans, now, &mut effects);
         for (failure, weight) in stored.failures {
@@ -217,6 +222,7 @@ impl Engine {
             serial: self.ledger.serial(),
             jails: self.cells.iter().map(ports).collect(),
             bans: self.ledger.iter().collect(),
+            allowed: self.allowed.iter().copied().collect(),
         }
     }
 
@@ -252,6 +258,11 @@ impl Engine {
     /// Bans that were not made because there are as many as [`Limits::bans`] allows.
     pub fn refused_for_space(&self) -> u64 {
         self.full
+    }
+
+    /// How many bans there may be.
+    pub fn bans_limit(&self) -> usize {
+        self.limits.bans
     }
 
     /// Failures for which nobody can be banned, because their filter found something

@@ -18,6 +18,7 @@ pub mod engine;
 pub mod entry;
 pub mod escalation;
 pub mod failure;
+pub mod figures;
 pub mod filter;
 pub mod history;
 pub mod host;

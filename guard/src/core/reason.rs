@@ -92,6 +92,22 @@ pub enum Allowed {
     },
 }
 
+impl Allowed {
+    /// In one word, without an address.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Special { .. } => "special",
+            Self::Own { .. } => "own",
+            Self::Gateway { .. } => "gateway",
+            Self::Session { .. } => "session",
+            Self::NoRoom => "no-room",
+            Self::Pardoned => "pardoned",
+            Self::Command => "command",
+            Self::Listed { .. } => "listed",
+        }
+    }
+}
+
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

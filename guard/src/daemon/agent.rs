@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::config::agent::Settings;
 use crate::config::{Diagnostic, Diagnostics};
+use crate::control::event::Events;
 use crate::core::effects::{Change, Effects, Report};
 use crate::core::engine::{Engine, Seed};
 use crate::core::entry::Batch;
@@ -24,10 +26,12 @@ use crate::core::jail::{Jail, JailName};
 use crate::core::question::Question;
 use crate::core::time::Span;
 use crate::daemon::answer::Background;
+use crate::daemon::meters::Meters;
 use crate::daemon::perform::{Command, Performer};
 use crate::daemon::run::{RunError, broken, notify, now};
 use crate::daemon::sources::{self, Counters, Plan, Readers};
 use crate::daemon::stored::{self, Recalled};
+use crate::daemon::teller::Teller;
 use crate::daemon::{asking, backend, enforcing, report};
 use crate::host;
 use crate::store::{Store, StoreError};
@@ -42,9 +46,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 const STORE_INTERVAL: Duration = Duration::from_millis(20);
 /// Batches that may wait for the engine.
-const WAITING_BATCHES: usize = 8;
+pub(super) const WAITING_BATCHES: usize = 8;
 /// Jobs that may wait for the enforcer; then the engine waits too.
-const WAITING_JOBS: usize = 4_096;
+pub(super) const WAITING_JOBS: usize = 4_096;
 
 /// What an agent does, as it was read and found to be sound.
 #[derive(Clone, Debug)]
@@ -74,12 +78,16 @@ impl Configuration {
 }
 
 /// What goes on from one configuration to the next.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Lasting {
     /// Read the journal files in this directory instead of the system's journal.
     pub journal_directory: Option<PathBuf>,
     /// What happened in the sources.
     pub counters: Counters,
+    /// What else is counted.
+    pub meters: Arc<Meters>,
+    /// Who is told what happens.
+    pub events: Events,
     /// Jails that the configuration before this one had; `None` at the first start.
     pub before: Option<Vec<JailName>>,
 }
@@ -172,12 +180,17 @@ impl Agent {
         }
         let (jobs, job_inbox) = std::sync::mpsc::sync_channel(WAITING_JOBS);
         let enforcing = {
-            let (names, commands) = (names.clone(), commands.downgrade());
+            let teller = Teller {
+                names: names.clone(),
+                meters: Arc::clone(&lasting.meters),
+                events: lasting.events.clone(),
+            };
+            let commands = commands.downgrade();
             spawn("enforcer", move || {
                 enforcing::work(
                     enforcer,
                     unenforced.as_deref(),
-                    &names,
+                    &teller,
                     &job_inbox,
                     &commands,
                     now,
@@ -193,6 +206,8 @@ impl Agent {
             totals,
             jobs,
             questions: asked,
+            meters: Arc::clone(&lasting.meters),
+            events: lasting.events.clone(),
             background,
             now,
             waiting: VecDeque::new(),

@@ -10,7 +10,7 @@ use crate::control::protocol::{
 };
 use crate::core::addr::Prefix;
 use crate::core::delta::Ban;
-use crate::core::enforced::{Coverage, Held};
+use crate::core::enforced::{Coverage, Dropped, Held};
 use crate::core::engine::{Engine, JailFigures};
 use crate::core::input::Manual;
 use crate::core::jail::{JailName, LogSource};
@@ -55,6 +55,33 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
             total: performer.totals[id.index()],
         })
         .collect();
+    let mut problems = problems(performer);
+    let backend_reason = performer.background.backend_reason.clone();
+    let forged_entries = performer.background.sources.journal.forged.load(Ordering::Relaxed);
+    let wanted = wanted(performer);
+    move |picture: &Picture| {
+        let held = held_by_jail(picture);
+        problems.extend(picture.held.as_ref().err().cloned());
+        problems.extend(picture.problems.iter().cloned());
+        let counts = picture.capabilities.counts_drops;
+        let status = |known| jail_status(known, &held, counts, &wanted);
+        let jails = known.into_iter().map(status).collect();
+        Response::Status(Box::new(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: picture.backend.to_owned(),
+            backend_reason,
+            capabilities: picture.capabilities,
+            jails,
+            interfaces: picture.coverage.clone(),
+            problems,
+            forged_entries,
+            put_right: picture.put_right,
+        }))
+    }
+}
+
+/// What is wrong with the engine's half, in words.
+pub fn problems(performer: &Performer) -> Vec<String> {
     let mut problems = performer.background.problems.clone();
     problems.extend(performer.store_problem.clone());
     problems.extend(performer.engine.troubles());
@@ -90,26 +117,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
     if too_many > 0 {
         problems.push(format!("{too_many} log files are not read: there are too many"));
     }
-    let backend_reason = performer.background.backend_reason.clone();
-    let forged_entries = counters.forged.load(Ordering::Relaxed);
-    let wanted = wanted(performer);
-    move |picture: &Picture| {
-        let held = held_by_jail(picture);
-        problems.extend(picture.held.as_ref().err().cloned());
-        problems.extend(picture.problems.iter().cloned());
-        let jails = known.into_iter().map(|known| jail_status(known, &held, &wanted)).collect();
-        Response::Status(Box::new(Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            backend: picture.backend.to_owned(),
-            backend_reason,
-            capabilities: picture.capabilities,
-            jails,
-            interfaces: picture.coverage.clone(),
-            problems,
-            forged_entries,
-            put_right: picture.put_right,
-        }))
-    }
+    problems
 }
 
 /// Makes the answer to [`Request::Bans`], once the kernel was looked at.
@@ -211,9 +219,12 @@ pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
         Request::Unban { jail, sources } => {
             Ok(Manual::Unban { jail: jail.as_ref().map(find).transpose()?, sources })
         }
-        Request::Status | Request::Bans | Request::Explain { .. } | Request::Reload => {
-            Err("not an order".to_owned())
-        }
+        Request::Status
+        | Request::Bans
+        | Request::Explain { .. }
+        | Request::Reload
+        | Request::Figures
+        | Request::Watch => Err("not an order".to_owned()),
     }
 }
 
@@ -236,21 +247,35 @@ fn wanted(performer: &Performer) -> Vec<(JailName, Ban)> {
     performer.engine.bans().map(|ban| (name(&ban), ban)).collect()
 }
 
-fn held_by_jail(picture: &Picture) -> HashMap<&JailName, Vec<Prefix>> {
-    let mut by_jail: HashMap<&JailName, Vec<Prefix>> = HashMap::new();
+/// What the kernel holds for one jail.
+#[derive(Clone, Debug, Default)]
+struct HeldByJail {
+    sources: Vec<Prefix>,
+    dropped: Option<Dropped>,
+}
+
+fn held_by_jail(picture: &Picture) -> HashMap<&JailName, HeldByJail> {
+    let mut by_jail: HashMap<&JailName, HeldByJail> = HashMap::new();
     for held in picture.held.iter().flatten() {
-        by_jail.entry(&held.jail).or_default().push(held.source);
+        let jail = by_jail.entry(&held.jail).or_default();
+        jail.sources.push(held.source);
+        if let Some(dropped) = held.dropped {
+            *jail.dropped.get_or_insert_default() += dropped;
+        }
     }
-    by_jail.values_mut().for_each(|sources| sources.sort_unstable());
+    by_jail.values_mut().for_each(|jail| jail.sources.sort_unstable());
     by_jail
 }
 
 fn jail_status(
     known: Known,
-    held: &HashMap<&JailName, Vec<Prefix>>,
+    held: &HashMap<&JailName, HeldByJail>,
+    counts_drops: bool,
     wanted: &[(JailName, Ban)],
 ) -> JailStatus {
-    let banned = held.get(&known.name).cloned().unwrap_or_default();
+    let HeldByJail { sources: banned, dropped } =
+        held.get(&known.name).cloned().unwrap_or_default();
+    let dropped = dropped.or(counts_drops.then(Dropped::default));
     let missing = |source: &Prefix| banned.binary_search(source).is_err();
     let mut not_enforced: Vec<Prefix> = wanted
         .iter()
@@ -269,6 +294,7 @@ fn jail_status(
         total_banned: known.total.bans,
         banned,
         not_enforced,
+        dropped,
     }
 }
 
@@ -282,6 +308,7 @@ mod tests {
             interface: "eth0".to_owned(),
             means: (*means).to_owned(),
             reason: "its reason".to_owned(),
+            dropped: None,
         };
         Picture {
             backend: "xdp",

@@ -3,10 +3,11 @@
 //! It lies beside the store, so it holds over reboots: who was locked out stays in until
 //! the administrator says otherwise (`guardctl attach`).
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use crate::config::agent::Settings;
+use crate::store::files;
 
 /// Why nothing is enforced, and how to change that; `None` when guard was not detached.
 pub fn reason(settings: &Settings) -> Option<String> {
@@ -22,8 +23,9 @@ pub fn reason(settings: &Settings) -> Option<String> {
 /// # Errors
 /// When the note cannot be written.
 pub fn take_note(settings: &Settings) -> io::Result<()> {
-    std::fs::create_dir_all(&settings.state_directory)?;
-    std::fs::write(note(settings), "guardctl attach removes this\n")
+    let mut file = files::open_or_make(&note(settings))?;
+    file.set_len(0)?;
+    file.write_all(b"guardctl attach removes this\n")
 }
 
 /// Forgets it; `false` when there was no note.

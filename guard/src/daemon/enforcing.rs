@@ -19,10 +19,12 @@ use crate::core::effects::Report;
 use crate::core::enforced::{Capabilities, Coverage, Held};
 use crate::core::host::Host;
 use crate::core::jail::JailName;
+use crate::daemon::figures::Enforced;
 use crate::daemon::perform::Command;
-use crate::daemon::report;
-use crate::enforce::{Enforcer, Moment};
-use watch::Watch;
+use crate::daemon::tally::Tallies;
+use crate::daemon::teller::Teller;
+use crate::enforce::{EnforceError, Enforcer, Moment};
+use watch::{Watch, count};
 
 /// One thing for the enforcer to do.
 pub enum Job {
@@ -43,6 +45,15 @@ pub enum Job {
     Look {
         /// Makes the answer.
         answer: Box<dyn FnOnce(&Picture) -> Response + Send>,
+        /// Takes it.
+        to: oneshot::Sender<Response>,
+    },
+    /// Count what the kernel holds and answer from that.
+    Count {
+        /// How many bans of each jail there should be.
+        wanted: Vec<(JailName, u64)>,
+        /// Makes the answer.
+        answer: Box<dyn FnOnce(Enforced) -> Response + Send>,
         /// Takes it.
         to: oneshot::Sender<Response>,
     },
@@ -84,12 +95,12 @@ const REPAIR_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration
 pub fn work(
     enforcer: Box<dyn Enforcer>,
     broken: Option<&str>,
-    names: &[JailName],
+    teller: &Teller,
     jobs: &Receiver<Job>,
     engine: &WeakUnboundedSender<Command>,
     now: fn() -> Moment,
 ) {
-    let mut enforcing = Enforcing::new(enforcer, broken, names, engine.clone(), now);
+    let mut enforcing = Enforcing::new(enforcer, broken, teller, engine.clone(), now);
     loop {
         let due = enforcing.look_after(Instant::now());
         match jobs.recv_timeout(due.saturating_duration_since(Instant::now())) {
@@ -103,12 +114,13 @@ pub fn work(
 /// An enforcer at work: what it is to make good, and its eye on the kernel.
 pub struct Enforcing<'a> {
     enforcer: Box<dyn Enforcer>,
-    names: &'a [JailName],
+    teller: &'a Teller,
     engine: WeakUnboundedSender<Command>,
     now: fn() -> Moment,
     repair: Option<Repair>,
     uncovered: Option<String>,
     watch: Watch,
+    tallies: Tallies,
 }
 
 impl<'a> Enforcing<'a> {
@@ -116,23 +128,30 @@ impl<'a> Enforcing<'a> {
     pub fn new(
         enforcer: Box<dyn Enforcer>,
         broken: Option<&str>,
-        names: &'a [JailName],
+        teller: &'a Teller,
         engine: WeakUnboundedSender<Command>,
         now: fn() -> Moment,
     ) -> Self {
         let start = Instant::now();
-        let repair = broken.map(|cause| Repair::after(cause, start));
-        let watch = Watch::from(start);
-        Self { enforcer, names, engine, now, repair, uncovered: None, watch }
+        Self {
+            enforcer,
+            teller,
+            engine,
+            now,
+            repair: broken.map(|cause| Repair::after(cause, start, teller)),
+            uncovered: None,
+            watch: Watch::from(start),
+            tallies: Tallies::default(),
+        }
     }
 
     /// Looks at the kernel and asks for the whole ban set, each if it is time; until when
     /// nothing more is to be done but jobs.
     pub fn look_after(&mut self, instant: Instant) -> Instant {
-        if let Some(cause) = self.watch.inspect_if_due(&mut *self.enforcer, instant)
+        if let Some(cause) = self.watch.inspect_if_due(&mut *self.enforcer, instant, self.teller)
             && self.repair.is_none()
         {
-            self.repair = Some(Repair::after(&cause, instant));
+            self.repair = Some(Repair::after(&cause, instant, self.teller));
         }
         let mut due = self.watch.due;
         if let Some(repair) = &mut self.repair {
@@ -144,18 +163,20 @@ impl<'a> Enforcing<'a> {
 
     /// Does one job.
     pub fn take(&mut self, job: Job, instant: Instant) {
+        self.teller.meters.job_taken();
+        let now = (self.now)();
         match job {
             Job::Apply { deltas, reports, answer } => {
                 if self.repair.is_none()
                     && !deltas.is_empty()
-                    && let Err(error) = self.enforcer.apply(&deltas, (self.now)())
+                    && let Err(error) = self.enforcer.apply(&deltas, now)
                 {
-                    self.repair = Some(Repair::after(&error.to_string(), instant));
+                    self.repair = Some(Repair::after(&error.to_string(), instant, self.teller));
                 }
                 match &mut self.repair {
-                    Some(repair) => repair.wait(self.names, reports, answer, instant),
+                    Some(repair) => repair.wait(self.teller, reports, answer, instant),
                     None => {
-                        report::write(self.names, &reports);
+                        self.teller.tell(&reports, (self.now)());
                         answer.into_iter().for_each(Answer::give);
                     }
                 }
@@ -173,14 +194,18 @@ impl<'a> Enforcing<'a> {
             }
             Job::Look { answer, to } => {
                 let response = answer(&self.picture());
-                self.watch.asked |= response.shows_missing_bans();
-                if response.shows_missing_bans()
-                    && let Some(engine) = self.engine.upgrade()
-                {
-                    let _ = engine.send(Command::Resync);
-                }
-                // Whoever asked may have left.
-                let _ = to.send(response);
+                self.watch.give(response, to, &self.engine);
+            }
+            Job::Count { wanted, answer, to } => {
+                let words = |error: EnforceError| error.to_string();
+                let enforced = Enforced {
+                    backend: self.enforcer.name(),
+                    tally: self.tallies.tally(&mut *self.enforcer, &wanted, now).map_err(words),
+                    traffic: self.enforcer.traffic().map_err(words),
+                    coverage: self.enforcer.coverage(),
+                    problems: self.problems(),
+                };
+                self.watch.give(answer(enforced), to, &self.engine);
             }
             Job::Ping(to) => {
                 let _ = to.send(());
@@ -190,30 +215,27 @@ impl<'a> Enforcing<'a> {
 
     /// Goes over all bans, and says so when that made something good.
     fn replace(&mut self, snapshot: &Snapshot, instant: Instant) {
-        let now = (self.now)();
-        match self.watch.pass(&mut *self.enforcer, snapshot, now) {
+        match self.watch.pass(&mut *self.enforcer, snapshot, (self.now)()) {
             Ok(()) => {
-                self.watch.count(self.enforcer.replaced(), snapshot, self.repair.is_some(), now);
+                let now = (self.now)();
+                let changes = self.enforcer.replaced();
+                count(changes, snapshot, self.repair.is_some(), now, self.teller);
                 if let Some(repair) = self.repair.take() {
-                    let bans = snapshot.bans.len();
-                    tracing::info!(target: "fail2ban.actions", notice = true,
-                        "the kernel holds all {bans} bans again");
-                    report::write(self.names, &repair.reports);
+                    self.teller.holds_again(snapshot.bans.len());
+                    self.teller.tell(&repair.reports, now);
                     repair.answers.into_iter().for_each(Answer::give);
                 }
             }
             Err(error) => {
                 let cause = error.to_string();
-                let repair = self.repair.get_or_insert_with(|| Repair::after(&cause, instant));
-                repair.fail(cause);
+                let begin = || Repair::after(&cause, instant, self.teller);
+                let repair = self.repair.get_or_insert_with(begin);
+                repair.fail(cause, self.teller);
             }
         }
     }
 
     fn picture(&mut self) -> Picture {
-        let problems = self.repair.iter().map(|repair| repair.cause.clone());
-        let problems = problems.chain(self.uncovered.clone()).chain(self.watch.problem());
-        let problems = problems.collect();
         let coverage = self.enforcer.coverage();
         // What no interface asks for enforces nothing.
         let idle = !coverage.is_empty() && coverage.iter().all(|one| one.means == "none");
@@ -223,9 +245,15 @@ impl<'a> Enforcing<'a> {
             capabilities: self.enforcer.capabilities(),
             held: held.map_err(|error| error.to_string()),
             coverage,
-            problems,
-            put_right: self.watch.put_right,
+            problems: self.problems(),
+            put_right: self.teller.meters.put_right(),
         }
+    }
+
+    /// What is wrong with the kernel's half, in words.
+    fn problems(&self) -> Vec<String> {
+        let repair = self.repair.iter().map(|repair| repair.cause.clone());
+        repair.chain(self.uncovered.clone()).chain(self.watch.problem()).collect()
     }
 }
 
@@ -245,8 +273,8 @@ const WAITING_REPORTS: usize = 100_000;
 
 impl Repair {
     /// Begins at once: most often it was only somebody else's change of the kernel.
-    fn after(cause: &str, instant: Instant) -> Self {
-        tracing::error!(target: "fail2ban.actions", "enforcing: {cause}");
+    fn after(cause: &str, instant: Instant, teller: &Teller) -> Self {
+        teller.refused(cause);
         Self {
             cause: cause.to_owned(),
             due: instant,
@@ -272,14 +300,14 @@ impl Repair {
     /// Keeps what may only be said when the kernel holds it.
     fn wait(
         &mut self,
-        names: &[JailName],
+        teller: &Teller,
         reports: Vec<Report>,
         answer: Option<Answer>,
         instant: Instant,
     ) {
         // What was found is true whether or not the kernel acts on it.
         let (found, waits): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_about_lines);
-        report::write(names, &found);
+        teller.found(&found);
         let room = WAITING_REPORTS.saturating_sub(self.reports.len());
         self.reports.extend(waits.into_iter().take(room));
         self.answers.extend(answer);
@@ -289,9 +317,9 @@ impl Repair {
     }
 
     /// An attempt failed: whoever waits is told.
-    fn fail(&mut self, cause: String) {
+    fn fail(&mut self, cause: String, teller: &Teller) {
         if self.cause != cause {
-            tracing::error!(target: "fail2ban.actions", "enforcing: {cause}");
+            teller.refused(&cause);
         }
         for Answer { to, .. } in self.answers.drain(..) {
             let _ = to.send(Response::Error(format!(

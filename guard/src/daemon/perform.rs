@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use crate::control::event::Events;
 use crate::control::protocol::{Request, Response};
 use crate::core::addr::Prefix;
 use crate::core::effects::{Change, Effects};
@@ -23,9 +25,11 @@ use crate::core::host::Host;
 use crate::core::input::Input;
 use crate::core::jail::JailName;
 use crate::core::question::{self, Question};
-use crate::core::time::Timestamp;
+use crate::core::time::{Span, Timestamp};
 use crate::daemon::answer::{self, Background};
 use crate::daemon::enforcing::{Answer, Job};
+use crate::daemon::figures;
+use crate::daemon::meters::Meters;
 use crate::enforce::Moment;
 use crate::store::{Store, StoreError};
 
@@ -103,6 +107,10 @@ pub struct Performer {
     pub jobs: SyncSender<Job>,
     /// To whoever takes questions outside.
     pub questions: UnboundedSender<Question>,
+    /// What is counted.
+    pub meters: Arc<Meters>,
+    /// Who is told what happens.
+    pub events: Events,
     /// What the answers need besides.
     pub background: Background,
     /// The clocks.
@@ -143,7 +151,7 @@ impl Performer {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(command) => wake_at = self.obey(command).or(wake_at),
+                    Some(command) => wake_at = self.obey(command, batches.len()).or(wake_at),
                     None => break,
                 },
                 batch = batches.recv(), if sources_live && !stuck => match batch {
@@ -189,9 +197,11 @@ impl Performer {
     /// Persists what waits, in order, and hands it on.
     pub fn retry(&mut self) {
         while let Some((effects, _)) = self.waiting.front() {
+            let start = std::time::Instant::now();
             if !effects.persist.is_empty()
                 && let Err(error) = self.store.persist(&effects.persist, &self.names)
             {
+                self.meters.store_refused();
                 let problem = error.to_string();
                 if self.store_problem.as_ref() != Some(&problem) {
                     tracing::error!(target: "fail2ban.database", "{problem}");
@@ -199,6 +209,10 @@ impl Performer {
                 self.store_problem = Some(problem);
                 self.retry_at = Some(Instant::now() + STORE_PAUSE);
                 return;
+            }
+            if !effects.persist.is_empty() {
+                let took = i64::try_from(start.elapsed().as_micros()).unwrap_or(i64::MAX);
+                self.meters.persisted(Span::from_micros(took));
             }
             if let Some((effects, to)) = self.waiting.pop_front() {
                 self.hand_on(effects, to);
@@ -214,9 +228,11 @@ impl Performer {
             match change {
                 Change::Count { failure, .. } => self.totals[failure.jail.index()].failures += 1,
                 Change::Ban(ban) => self.totals[ban.jail.index()].bans += 1,
+                Change::Position(position) => self.meters.read(position, (self.now)().wall),
                 _ => {}
             }
         }
+        self.meters.decided(&self.names, &effects.report);
         for question in effects.ask {
             // While the agent stops nobody asks; the next start does.
             let _ = self.questions.send(question);
@@ -230,8 +246,9 @@ impl Performer {
         }
     }
 
-    /// Does what is asked; when to wake up from now on, if that changed.
-    pub fn obey(&mut self, command: Command) -> Option<Timestamp> {
+    /// Does what is asked, while so many batches wait; when to wake up from now on, if that
+    /// changed.
+    pub fn obey(&mut self, command: Command, batches: usize) -> Option<Timestamp> {
         let stuck = self.is_stuck();
         match command {
             Command::Host(host) => {
@@ -255,6 +272,10 @@ impl Performer {
                 Request::Bans => {
                     let answer = Box::new(answer::bans(self));
                     self.send(Job::Look { answer, to });
+                }
+                Request::Figures => {
+                    let answer = Box::new(figures::figures(self, batches));
+                    self.send(Job::Count { wanted: figures::wanted(self), answer, to });
                 }
                 Request::Explain { source } => {
                     let answer = Box::new(answer::explain(self, source));
@@ -290,6 +311,7 @@ impl Performer {
     }
 
     fn send(&self, job: Job) {
+        self.meters.job_sent();
         // A dead enforcer thread means a panic, and a panic aborts.
         let _ = self.jobs.send(job);
     }

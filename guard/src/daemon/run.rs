@@ -5,6 +5,7 @@
 //! answer of the second.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -15,12 +16,16 @@ use tokio::time::timeout;
 
 use crate::config::agent::{LogTarget, Settings};
 use crate::config::{self, Loaded, Severity};
+use crate::control::event::{Events, What};
+use crate::control::figures;
 use crate::control::protocol::{Request, Response};
 use crate::control::server::{Bounds, Server};
 use crate::daemon::agent::{Agent, Configuration, Lasting};
 use crate::daemon::log;
+use crate::daemon::meters::Meters;
 use crate::daemon::perform::Command;
 use crate::daemon::reload::{self, Next, Origin};
+use crate::daemon::sources::Counters;
 use crate::enforce::Moment;
 use crate::host;
 
@@ -91,22 +96,27 @@ async fn process(configuration: Configuration, options: RunOptions) -> Result<()
     let mut signals = Signals::listen().map_err(broken)?;
     let mut process = Process {
         current: configuration.clone(),
-        lasting: Lasting { journal_directory: options.journal_directory, ..Lasting::default() },
+        lasting: Lasting {
+            journal_directory: options.journal_directory,
+            counters: Counters::default(),
+            meters: Arc::new(Meters::new(now().wall)),
+            events: Events::new(|| now().wall),
+            before: None,
+        },
         origin: options.origin,
     };
     let mut agent = Agent::start(configuration, &process.lasting)?;
     let server = Server::bind(&process.current.settings.socket, Bounds::default());
-    let server = server.map_err(broken)?;
+    let server = server.map_err(broken)?.telling(process.lasting.events.clone());
+    let figures = figures::Server::bind(&process.current.settings.figures_socket());
+    let figures = figures.map_err(broken)?;
     notify(&[NotifyState::Ready]);
     let (ask, mut asked) = mpsc::unbounded_channel::<Asked>();
-    let answer = move |request| {
+    let told = {
         let ask = ask.clone();
-        async move {
-            let (to, answer) = oneshot::channel();
-            let _ = ask.send((request, to));
-            answer.await.unwrap_or_else(|_| Response::Error("the agent is stopping".into()))
-        }
+        move || answered(ask.clone(), Request::Figures)
     };
+    let answer = move |request| answered(ask.clone(), request);
     let live = async {
         loop {
             match process.attend(&mut agent, &mut asked, &mut signals).await {
@@ -117,13 +127,21 @@ async fn process(configuration: Configuration, options: RunOptions) -> Result<()
     };
     let agent = tokio::select! {
         () = server.serve(answer) => return Ok(()),
+        () = figures.serve(told) => return Ok(()),
         agent = live => agent?,
     };
     notify(&[NotifyState::Stopping]);
     tracing::info!(target: "fail2ban.server", "guard stops; the bans stay in the kernel");
-    drop(server);
+    drop((server, figures));
     agent.stop().await;
     Ok(())
+}
+
+/// What the agent answers.
+async fn answered(ask: mpsc::UnboundedSender<Asked>, request: Request) -> Response {
+    let (to, answer) = oneshot::channel();
+    let _ = ask.send((request, to));
+    answer.await.unwrap_or_else(|_| Response::Error("the agent is stopping".into()))
 }
 
 /// What outlasts an agent.
@@ -191,7 +209,7 @@ impl Process {
                 };
                 match next {
                     Ok(next) => return Some((next, to)),
-                    Err(problems) => refuse(&problems, to),
+                    Err(problems) => self.refuse(&problems, to),
                 }
             }
         };
@@ -237,6 +255,8 @@ impl Process {
                     tracing::warn!(target: "fail2ban.configreader", "{warning}");
                 }
                 tracing::info!(target: "fail2ban.server", "configuration reloaded");
+                self.lasting.meters.reloaded(now().wall);
+                self.lasting.events.tell(What::Reloaded(change.clone()));
                 self.current = next.configuration;
                 if let Some(to) = to {
                     let _ = to.send(Response::Reloaded(change));
@@ -248,25 +268,27 @@ impl Process {
         notify(&[NotifyState::Watchdog]);
         let agent = Agent::start(self.current.clone(), &self.lasting);
         match &agent {
-            Ok(_) => refuse(&error.to_string(), to),
+            Ok(_) => self.refuse(&error.to_string(), to),
             // The next process tries again, with the same files.
-            Err(second) => refuse(&format!("{error}\n{second}"), to),
+            Err(second) => self.refuse(&format!("{error}\n{second}"), to),
         }
         agent
     }
-}
 
-/// Tells that the configuration in force stays in force.
-fn refuse(problems: &str, to: Option<oneshot::Sender<Response>>) {
-    for problem in problems.lines() {
-        tracing::error!(target: "fail2ban.configreader", "{problem}");
-    }
-    tracing::error!(target: "fail2ban.server",
-        "the configuration was not reloaded: the one before stays in force");
-    if let Some(to) = to {
-        let _ = to.send(Response::Error(format!(
-            "{problems}\nnothing was changed: the configuration before this one stays in force"
-        )));
+    /// Tells that the configuration in force stays in force.
+    fn refuse(&self, problems: &str, to: Option<oneshot::Sender<Response>>) {
+        self.lasting.meters.reload_refused();
+        self.lasting.events.tell(What::ReloadRefused { problems: problems.to_owned() });
+        for problem in problems.lines() {
+            tracing::error!(target: "fail2ban.configreader", "{problem}");
+        }
+        tracing::error!(target: "fail2ban.server",
+            "the configuration was not reloaded: the one before stays in force");
+        if let Some(to) = to {
+            let _ = to.send(Response::Error(format!(
+                "{problems}\nnothing was changed: the configuration before this one stays in force"
+            )));
+        }
     }
 }
 

@@ -11,6 +11,8 @@
 //!   force, and the caller repairs with `replace`.
 //! - Overlaps: each (jail, source) is a ban of its own. A packet is dropped if any ban
 //!   covers its source and its destination port and has not ended.
+//! - A ban of a prefix does not cover those in it that are allowed
+//!   ([`Snapshot::allowed`]), but for who is banned by force inside of what is allowed.
 //! - Dropping the enforcer changes nothing in the kernel. What an enforcer leaves
 //!   behind without the agent is told by [`Capabilities`].
 //! - [`Enforcer::held`] reads the kernel, never a copy that the kernel does not vouch for.
@@ -20,6 +22,7 @@ use std::net::IpAddr;
 
 use crate::core::delta::{Delta, Snapshot};
 pub use crate::core::enforced::{Capabilities, Coverage, Dropped, Held, Noticed};
+use crate::core::figures::Traffic;
 use crate::core::host::Host;
 use crate::core::time::Timestamp;
 
@@ -82,6 +85,20 @@ pub trait Enforcer: Send {
     /// How many changes the last [`Enforcer::replace`] took.
     fn replaced(&self) -> usize {
         0
+    }
+
+    /// What became of packets, by verdict, since the maps were made; empty where that is
+    /// not counted.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn traffic(&self) -> Result<Vec<Traffic>, EnforceError> {
+        Ok(Vec::new())
+    }
+
+    /// How many sources each map holds, where maps have a fixed size.
+    fn map_capacity(&self) -> Option<u64> {
+        None
     }
 
     /// How each interface but loopback is guarded.

@@ -59,6 +59,7 @@ impl Enforcer for Null {
                 }
                 Delta::Ban(ban) => _ = self.bans.remove(&(ban.jail, ban.source)),
                 Delta::Unban { jail, source } => _ = self.bans.remove(&(*jail, *source)),
+                Delta::Allow(_) | Delta::Disallow(_) => {}
             }
         }
         Ok(())
@@ -87,6 +88,7 @@ impl Enforcer for Null {
                 .reason
                 .clone()
                 .unwrap_or_else(|| "this backend bans nobody: choose auto, xdp or nft".to_owned()),
+            dropped: None,
         };
         self.interfaces.iter().map(uncovered).collect()
     }

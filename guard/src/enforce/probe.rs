@@ -75,6 +75,7 @@ pub fn probe(host: &Host, options: &XdpOptions) -> Probed {
                 interface: name.clone(),
                 means: "none".to_owned(),
                 reason: "there is no such interface".to_owned(),
+                dropped: None,
             },
         });
     }
@@ -164,6 +165,7 @@ fn look_at(
             interface: interface.name.clone(),
             means: way.map_or("none", Way::means).to_owned(),
             reason: reasons.join("; "),
+            dropped: None,
         },
     }
 }

@@ -1,8 +1,8 @@
 //! `guard-helper`: does for the agent what the agent must not do itself.
 //!
-//! The agent is root and speaks to Unix and netlink sockets alone. Running programs
+//! The agent can change the firewall and speaks to Unix and netlink sockets alone. Running programs
 //! (`ignorecommand`) and resolving names (`ignoreip`, `usedns`) is done here, in a process
-//! of its own user, over a socket that only root may use.
+//! of its own user, over a socket that only the agent may use.
 //!
 //! - [`protocol`]: one JSON value a line, both ways.
 //! - [`server`]: who is heard, and how much at a time.
@@ -26,6 +26,8 @@ use tokio::net::UnixListener;
 
 use server::Server;
 
+use crate::accounts::Accounts;
+
 /// Runs programs and resolves names for guard's agent.
 #[derive(Debug, Parser)]
 #[command(name = "guard-helper", version)]
@@ -33,8 +35,8 @@ struct Options {
     /// Listen here, unless systemd hands over a listening socket as standard input.
     #[arg(long, value_name = "PATH", default_value = "/run/guard-helper/helper.sock")]
     socket: PathBuf,
-    /// Hear this user beside root, if the agent does not run as root.
-    #[arg(long, value_name = "UID")]
+    /// Hear this user beside root: the one that the agent runs as.
+    #[arg(long, value_name = "USER", value_parser = user)]
     agent_user: Option<u32>,
 }
 
@@ -81,6 +83,15 @@ fn run(options: &Options) -> Result<(), HelperError> {
         Server::new(options.agent_user).serve(&listener).await;
         Ok(())
     })
+}
+
+/// The id of a user, given by name or number.
+fn user(word: &str) -> Result<u32, String> {
+    let accounts = || Accounts::read().map_err(|error| format!("reading /etc/passwd: {error}"));
+    match word.parse() {
+        Ok(id) => Ok(id),
+        Err(_) => accounts()?.user(word).ok_or_else(|| "no such user in /etc/passwd".to_owned()),
+    }
 }
 
 /// Standard input if it is a listening socket, else a socket made at `path`. Everybody

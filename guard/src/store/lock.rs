@@ -3,15 +3,14 @@
 //! It is not the database itself, because closing any descriptor of that would drop
 //! SQLite's own locks. The kernel ends the lock with the process, so none is stale.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::StoreError;
+use super::{StoreError, files};
 
 /// The lock, for as long as this lives.
 #[derive(Debug)]
@@ -23,14 +22,7 @@ impl Lock {
     /// Takes the lock of the database at `path`, without waiting.
     pub(super) fn acquire(path: &Path) -> Result<Self, StoreError> {
         let unwritable = |cause| StoreError::unwritable(path, cause);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(lock_path(path))
-            .map_err(unwritable)?;
+        let mut file = files::open_or_make(&lock_path(path)).map_err(unwritable)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {

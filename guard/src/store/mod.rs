@@ -29,6 +29,7 @@
 
 mod error;
 pub mod fail2ban;
+pub mod files;
 pub mod import;
 mod load;
 mod lock;
@@ -40,9 +41,6 @@ mod unban;
 mod tests;
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -215,7 +213,9 @@ impl Store {
     /// When another agent holds it, when it cannot be written, is damaged, is not
     /// guard's, or is from a newer guard. Nothing is changed then.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        make_file(path).map_err(|cause| StoreError::unwritable(path, cause))?;
+        // With narrow modes before SQLite makes it with wide ones; its side files take the mode
+        // and the owner of the database.
+        files::open_or_make(path).map_err(|cause| StoreError::unwritable(path, cause))?;
         let lock = lock::Lock::acquire(path)?;
         let mut connection = connect(path)?;
         schema::migrate(&mut connection, path)?;
@@ -258,18 +258,6 @@ impl Store {
     }
 }
 
-/// Makes directory and file with narrow modes before SQLite makes them with wide ones;
-/// its side files take the mode of the database.
-fn make_file(path: &Path) -> io::Result<()> {
-    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.map(drop),
-    }
-}
-
 /// Brings to the disk what can be read: an agent that was killed may have written it and
 /// not waited for the disk, and what the next one finds here it takes for certain.
 fn settle(connection: &Connection, path: &Path) -> Result<(), StoreError> {
@@ -283,8 +271,12 @@ fn settle(connection: &Connection, path: &Path) -> Result<(), StoreError> {
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let failed = |cause| StoreError::sqlite(path, "opening it", cause);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    // SQLite would refuse links in the directory's path too, which may be on another disk.
+    let real = files::real_directory(path).map_err(|cause| StoreError::unwritable(path, cause))?;
+    let connection = Connection::open_with_flags(real, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     schema::check(&connection, path)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;

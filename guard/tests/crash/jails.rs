@@ -1,7 +1,9 @@
 //! The jails of the simulation, and the engine that runs them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
+use guard::control::event::Events;
 use guard::core::addr::Prefix;
 use guard::core::allow::AllowList;
 use guard::core::effects::Effects;
@@ -15,6 +17,8 @@ use guard::core::jail::{
 use guard::core::ports::{Ports, Protocols};
 use guard::core::question::{Answer, Ask, Question, Said};
 use guard::core::time::{Span, Timestamp};
+use guard::daemon::meters::Meters;
+use guard::daemon::teller::Teller;
 
 const LIMITS: Limits = Limits {
     tracked_sources: 1_000,
@@ -36,8 +40,10 @@ pub(crate) enum Kind {
 thread_local! {
     static PLAIN: Vec<Jail> = plain();
     static ALL: Vec<Jail> = all();
-    static NAMES: [&'static [JailName]; 2] = [plain(), all()].map(|jails| {
-        &*Box::leak(jails.into_iter().map(|jail| jail.name).collect::<Box<[JailName]>>())
+    static TELLERS: [&'static Teller; 2] = [plain(), all()].map(|jails| {
+        let names = jails.into_iter().map(|jail| jail.name).collect();
+        let meters = Arc::new(Meters::new(Timestamp::from_seconds(0)));
+        &*Box::leak(Box::new(Teller { names, meters, events: Events::new(Timestamp::default) }))
     });
 }
 
@@ -49,8 +55,9 @@ impl Kind {
         }
     }
 
-    pub(crate) fn names(self) -> &'static [JailName] {
-        NAMES.with(|names| names[usize::from(self == Self::All)])
+    /// Who says what happens in them, to nobody.
+    pub(crate) fn teller(self) -> &'static Teller {
+        TELLERS.with(|tellers| tellers[usize::from(self == Self::All)])
     }
 
     /// An engine with these jails.

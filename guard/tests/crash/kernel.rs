@@ -49,6 +49,8 @@ impl Kernel {
         match *delta {
             Delta::Ban(Ban { jail, source, until, .. }) => _ = bans.insert((jail.0, source), until),
             Delta::Unban { jail, source } => _ = bans.remove(&(jail.0, source)),
+            // No prefix is banned here in which anybody would have to be let through.
+            Delta::Allow(_) | Delta::Disallow(_) => {}
         }
         Ok(())
     }

@@ -141,7 +141,7 @@ fn check_database(path: &Path) -> Result<(), TestCaseError> {
 
 fn totals(tables: &Tables, timeline: &Timeline) -> Vec<Total> {
     (0_u16..)
-        .zip(timeline.kind.names())
+        .zip(&timeline.kind.teller().names)
         .map(|(jail, _)| tables.totals.get(&jail).copied().unwrap_or_default())
         .map(|(failures, bans)| Total { failures, bans })
         .collect()

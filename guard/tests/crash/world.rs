@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
 
@@ -131,7 +132,7 @@ impl World {
         match what {
             What::Fail(attempts) => self.journal.extend(entries(attempts, now.seconds())),
             What::Ban(n, jail) => self.order(&Request::Ban {
-                jail: self.kind.names()[usize::from(*jail)].clone(),
+                jail: self.kind.teller().names[usize::from(*jail)].clone(),
                 sources: vec![source(*n)],
                 ban_time: None,
                 force: false,
@@ -192,7 +193,7 @@ impl World {
             }
             let (to, mut answer) = oneshot::channel();
             let agent = self.start();
-            agent.performer.obey(Command::Ask(request.clone(), to));
+            agent.performer.obey(Command::Ask(request.clone(), to), 0);
             self.fall_if_dead();
             for _ in 0..ATTEMPTS {
                 match answer.try_recv() {
@@ -224,7 +225,7 @@ impl World {
             let Some(agent) = &mut self.agent else { return false };
             let performer = &mut agent.performer;
             if let Ok(command) = agent.inbox.try_recv() {
-                performer.obey(command);
+                performer.obey(command, 0);
             } else if performer.is_stuck() {
                 performer.retry();
                 if performer.is_stuck() && late {
@@ -236,7 +237,7 @@ impl World {
                 agent.read = end;
                 performer.handle(Input::Entries(batch), None);
             } else if let Ok(question) = agent.questions.try_recv() {
-                performer.obey(Command::Answer(answer(&question)));
+                performer.obey(Command::Answer(answer(&question)), 0);
             } else if performer.engine.wake_at().is_some_and(|at| at <= now().wall) {
                 performer.handle(Input::Tick, None);
             } else if jobs > 0
@@ -290,7 +291,8 @@ impl World {
 
     /// As the product's `Agent::start`: store, engine, store, kernel.
     fn try_start(&mut self) -> Result<Agent, StoreError> {
-        let names = self.kind.names();
+        let teller = self.kind.teller();
+        let names = &teller.names[..];
         let now_ = now().wall;
         let (mut keep, recalled): (Box<dyn Keep>, Recalled) = match &self.backing {
             Backing::Memory => {
@@ -322,7 +324,7 @@ impl World {
         ask.into_iter().for_each(|question| asked.send(question).expect("it is there"));
         let (jobs, job_inbox) = mpsc::sync_channel(4_096);
         let enforcing =
-            Enforcing::new(Box::new(kernel), broken.as_deref(), names, commands.downgrade(), now);
+            Enforcing::new(Box::new(kernel), broken.as_deref(), teller, commands.downgrade(), now);
         let performer = Performer {
             engine,
             store: keep,
@@ -330,6 +332,8 @@ impl World {
             totals,
             jobs,
             questions: asked,
+            meters: Arc::clone(&teller.meters),
+            events: teller.events.clone(),
             background: Background::default(),
             now,
             waiting: VecDeque::new(),

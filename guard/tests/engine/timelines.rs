@@ -209,6 +209,7 @@ fn enforce(kernel: &mut BTreeMap<(u16, Prefix), Option<i64>>, deltas: &[Delta]) 
             Delta::Unban { jail, source } => {
                 kernel.remove(&(jail.0, source));
             }
+            Delta::Allow(_) | Delta::Disallow(_) => {}
         }
     }
 }

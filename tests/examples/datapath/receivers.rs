@@ -257,7 +257,7 @@ fn snapshot(family: Family, set: Set, bans: u32) -> Snapshot {
     };
     let ports = Ports::new(Protocols::Tcp, [PORT..=PORT]);
     let jails = vec![JailPorts { name: JailName::new("sshd").expect("a name"), ports }];
-    Snapshot { serial: 1, jails, bans: (0..bans).map(ban).collect() }
+    Snapshot { serial: 1, jails, bans: (0..bans).map(ban).collect(), ..Snapshot::default() }
 }
 
 fn now() -> Moment {

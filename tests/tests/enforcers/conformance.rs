@@ -313,7 +313,12 @@ pub(crate) fn snapshot(jails: &[(&str, u16)], bans: &[Ban]) -> Snapshot {
         name: name_of(name),
         ports: Ports::new(Protocols::Tcp, [*port..=*port]),
     };
-    Snapshot { serial: 1, jails: jails.iter().map(jail).collect(), bans: bans.to_vec() }
+    Snapshot {
+        serial: 1,
+        jails: jails.iter().map(jail).collect(),
+        bans: bans.to_vec(),
+        ..Snapshot::default()
+    }
 }
 
 /// A ban without end.

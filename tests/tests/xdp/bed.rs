@@ -115,7 +115,7 @@ pub(crate) fn ban(jail: u16, source: impl Into<Prefix>, left: Option<Duration>) 
 }
 
 pub(crate) fn snapshot(bans: Vec<Ban>) -> Snapshot {
-    Snapshot { serial: 1, jails: jails(), bans }
+    Snapshot { serial: 1, jails: jails(), bans, ..Snapshot::default() }
 }
 
 /// What is held, as `jail source`, in order.

@@ -31,6 +31,7 @@ fn stages() -> Vec<Snapshot> {
         serial: 1,
         bans: vec![ban(jail, ATTACKER, None)],
         jails,
+        ..Snapshot::default()
     };
     let mut two = of(vec![jail("x", 80..=80), jail("sshd", 22..=23)], 1);
     two.bans.push(ban(0, ATTACKER, Some(Duration::from_secs(60))));

@@ -41,12 +41,19 @@ fn a_guest_on_the_bridge_is_stopped_by_tcx() -> Result<()> {
     let to: std::net::IpAddr = "10.4.0.254".parse()?;
     assert_silent(&guest, banned, to, SSH)?;
     assert_open(&guest, neighbour, to, SSH)?;
+    let dropped = |xdp: &Xdp, name: &str| {
+        of(&xdp.coverage(), name).dropped.expect("counted for each interface").packets
+    };
+    // A guest's packets come in through the bridge.
+    let seen = dropped(&xdp, "br0");
+    assert!(seen > 0 && dropped(&xdp, UPLINK) == 0 && dropped(&xdp, "tun9") == 0, "{seen}");
     drop(xdp);
     assert_silent(&guest, banned, to, SSH)?;
 
     // Interfaces that are gone leave nothing behind.
     let (mut xdp, followed) = bed.open(bed.bpffs.options())?;
     followed?;
+    assert!(dropped(&xdp, "br0") >= seen, "a restart forgets nothing");
     assert_eq!(bed.bpffs.pinned("links")?.len(), 3);
     bed.lan.host.ip("link del br0")?;
     bed.lan.host.ip("link del tun9")?;

@@ -1,14 +1,14 @@
 //! Bans of prefixes, alone, in each other, and around addresses: what the kernel drops is
 //! what the bans say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use guard::core::addr::Prefix;
-use guard::core::delta::{Ban, Delta};
+use guard::core::delta::{Ban, Delta, Snapshot};
 use guard::core::jail::JailId;
 use guard::enforce::Enforcer;
 use guard::enforce::xdp::{Xdp, XdpOptions};
@@ -51,8 +51,11 @@ impl Program {
     }
 }
 
-/// One change: a ban that lasts so many hours, or an unban.
+/// One change: a ban that lasts so many hours, or an unban; of the jail [`ALLOWED`], that a
+/// prefix is allowed, or not any more.
 type Change = (u16, Prefix, Option<u64>);
+
+const ALLOWED: u16 = 3;
 
 fn change() -> impl Strategy<Value = Change> {
     let sources = [
@@ -73,7 +76,7 @@ fn change() -> impl Strategy<Value = Change> {
         "2001:db8:0:1::/64",
     ];
     let source = prop::sample::select(sources.map(prefix).to_vec());
-    (0_u16..3, source, prop::option::weighted(0.6, 1_u64..7))
+    (0..=ALLOWED, source, prop::option::weighted(0.6, 1_u64..7))
 }
 
 /// Addresses inside and right outside of those prefixes.
@@ -117,9 +120,20 @@ fn what_is_dropped_is_what_the_bans_say_in_every_order() -> Result<()> {
             xdp.replace(&snapshot(Vec::new()), now())?;
             let mut program = Program::of(&bpffs)?;
             let mut ledger: HashMap<(u16, Prefix), Ban> = HashMap::new();
+            let mut allowed: BTreeSet<Prefix> = BTreeSet::new();
             for (kind, batch) in &batches {
                 let mut deltas = Vec::new();
                 for &(jail, source, hours) in batch {
+                    if jail == ALLOWED && hours.is_some() {
+                        allowed.insert(source);
+                        deltas.push(Delta::Allow(source));
+                        continue;
+                    }
+                    if jail == ALLOWED {
+                        allowed.remove(&source);
+                        deltas.push(Delta::Disallow(source));
+                        continue;
+                    }
                     match hours {
                         Some(hours) => {
                             let one = ban(jail, source, Some(Duration::from_secs(hours * 3600)));
@@ -132,19 +146,22 @@ fn what_is_dropped_is_what_the_bans_say_in_every_order() -> Result<()> {
                         }
                     }
                 }
-                let all = || snapshot(ledger.values().copied().collect());
+                let all = || Snapshot {
+                    allowed: allowed.iter().copied().collect(),
+                    ..snapshot(ledger.values().copied().collect())
+                };
                 match kind % 4 {
                     0 => drop(xdp.replace(&all(), now())?),
                     1 => {
                         xdp.apply(&deltas, now())?;
                         // Adopted as they are: nothing is in memory any more.
                         *xdp = Xdp::open(options.clone())?;
-                        compare(&mut program, &ledger)?;
+                        compare(&mut program, &ledger, &allowed)?;
                         xdp.replace(&all(), now())?;
                     }
                     _ => xdp.apply(&deltas, now())?,
                 }
-                compare(&mut program, &ledger)?;
+                compare(&mut program, &ledger, &allowed)?;
                 let mut told: Vec<String> = ledger
                     .keys()
                     .map(|(jail, source)| {
@@ -161,18 +178,53 @@ fn what_is_dropped_is_what_the_bans_say_in_every_order() -> Result<()> {
     outcome.map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-fn compare(program: &mut Program, ledger: &HashMap<(u16, Prefix), Ban>) -> Result<()> {
+fn compare(
+    program: &mut Program,
+    ledger: &HashMap<(u16, Prefix), Ban>,
+    allowed: &BTreeSet<Prefix>,
+) -> Result<()> {
     for address in probes() {
+        let let_through = |source: &Prefix| {
+            let inside = |one: &&Prefix| **one != *source && source.contains(one);
+            allowed.iter().filter(inside).any(|one| one.contains(&address.into()))
+        };
         for port in [SSH, OTHER, 80] {
             let covers = |jail: u16| port == if jail == 1 { OTHER } else { SSH };
-            let banned = ledger
-                .keys()
-                .any(|(jail, source)| covers(*jail) && source.contains(&address.into()));
+            let banned = ledger.keys().any(|(jail, source)| {
+                covers(*jail) && source.contains(&address.into()) && !let_through(source)
+            });
             let dropped = program.drops(address, port)?;
-            ensure!(dropped == banned, "{address} port {port}: {dropped}, by {:?}", ledger.keys());
+            ensure!(
+                dropped == banned,
+                "{address} port {port}: {dropped}, by {:?}, allowed {allowed:?}",
+                ledger.keys()
+            );
         }
     }
     Ok(())
+}
+
+#[test]
+fn who_is_allowed_inside_a_banned_prefix_gets_through_and_the_neighbour_does_not() -> Result<()> {
+    let bed = Bed::new()?;
+    let (mut xdp, followed) = bed.open(bed.bpffs.options())?;
+    followed?;
+    // The attacker is .1, the neighbour .2.
+    let around = prefix("10.3.0.0/24");
+    let allowed = vec![Prefix::host(NEIGHBOUR)];
+    xdp.replace(&Snapshot { allowed, ..snapshot(vec![ban(0, around, None)]) }, now())?;
+    assert_silent(&bed.lan.outside, ATTACKER, HOST, SSH)?;
+    assert_open(&bed.lan.outside, NEIGHBOUR, HOST, SSH)?;
+    assert_eq!(held(&mut xdp)?, ["sshd 10.3.0.0/24"], "a hole is no ban");
+    // By itself, it is cut off by force.
+    xdp.apply(&[Delta::Ban(ban(0, NEIGHBOUR, None))], now())?;
+    assert_silent(&bed.lan.outside, NEIGHBOUR, HOST, SSH)?;
+    xdp.apply(&[Delta::Unban { jail: JailId(0), source: NEIGHBOUR.into() }], now())?;
+    assert_open(&bed.lan.outside, NEIGHBOUR, HOST, SSH)?;
+    let others = [Delta::Disallow(NEIGHBOUR.into()), Delta::Allow(ATTACKER.into())];
+    xdp.apply(&others, now())?;
+    assert_silent(&bed.lan.outside, NEIGHBOUR, HOST, SSH)?;
+    assert_open(&bed.lan.outside, ATTACKER, HOST, SSH)
 }
 
 #[test]

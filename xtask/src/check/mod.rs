@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build_ebpf, packages, workspace};
+use crate::{build_ebpf, man, packages, workspace};
 
 mod sources;
 
@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     ("lints of the core on its own", || {
         clippy(&["--package", "guard", "--no-default-features", "--all-targets"])
     }),
+    ("manual pages, completions and docs/configuration.md", man::check),
     ("licences and sources of the dependencies", licences),
     ("the eBPF program's format and lints", || build_ebpf::lint(false)),
     ("the committed eBPF object is what its source builds to", || build_ebpf::check(false)),

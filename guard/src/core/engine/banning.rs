@@ -231,6 +231,7 @@ impl Engine {
         }
         self.host = host;
         self.lift_forbidden(effects);
+        self.tell_allowed(effects);
     }
 
     /// Lifts bans that an allow-list forbids now, unless it was overruled.

@@ -144,6 +144,7 @@ impl Engine {
         effects.report.push(Report::ListChanged { place: what, entries });
         self.fill_lists();
         self.lift_forbidden(effects);
+        self.tell_allowed(effects);
     }
 
     /// Gives each jail what its names and files stand for.

@@ -6,7 +6,13 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::WeakUnboundedSender;
+use tokio::sync::oneshot;
+
+use crate::control::protocol::Response;
 use crate::core::delta::{Ban, Snapshot};
+use crate::daemon::perform::Command;
+use crate::daemon::teller::Teller;
 use crate::enforce::{EnforceError, Enforcer, Moment};
 
 /// How often it is looked whether others changed something.
@@ -18,18 +24,17 @@ const PASS_SHARE: u32 = 100;
 pub(super) struct Watch {
     /// When to look next.
     pub(super) due: Instant,
-    pub(super) put_right: u64,
     problem: Option<String>,
     /// When all bans may be gone over again.
     pass_due: Instant,
     /// Bans were seen to be missing.
-    pub(super) asked: bool,
+    asked: bool,
 }
 
 impl Watch {
     /// One that begins at this instant.
     pub(super) fn from(start: Instant) -> Self {
-        Self { due: start + INSPECTION, put_right: 0, problem: None, pass_due: start, asked: false }
+        Self { due: start + INSPECTION, problem: None, pass_due: start, asked: false }
     }
 
     /// Looks when it is time; gives what takes the whole ban set to put right.
@@ -37,6 +42,7 @@ impl Watch {
         &mut self,
         enforcer: &mut dyn Enforcer,
         instant: Instant,
+        teller: &Teller,
     ) -> Option<String> {
         if instant < self.due {
             return None;
@@ -46,11 +52,12 @@ impl Watch {
         match noticed {
             Ok(noticed) => {
                 for what in &noticed.put_right {
-                    tracing::warn!(target: "fail2ban.actions", "{what}; put right");
-                    self.put_right += 1;
+                    teller.put_right(what);
                 }
                 self.problem = None;
-                self.put_right += u64::from(noticed.broken.is_some());
+                if noticed.broken.is_some() {
+                    teller.meters.is_put_right();
+                }
                 noticed.broken
             }
             Err(error) => {
@@ -66,6 +73,23 @@ impl Watch {
 
     pub(super) fn problem(&self) -> Option<String> {
         self.problem.clone()
+    }
+
+    /// Gives an answer; what it shows to be missing is to be put right.
+    pub(super) fn give(
+        &mut self,
+        response: Response,
+        to: oneshot::Sender<Response>,
+        engine: &WeakUnboundedSender<Command>,
+    ) {
+        self.asked |= response.shows_missing_bans();
+        if response.shows_missing_bans()
+            && let Some(engine) = engine.upgrade()
+        {
+            let _ = engine.send(Command::Resync);
+        }
+        // Whoever asked may have left.
+        let _ = to.send(response);
     }
 
     /// Whether all bans may be gone over now, or must be.
@@ -86,21 +110,19 @@ impl Watch {
         self.asked = false;
         replaced
     }
+}
 
-    /// Takes note of what a pass changed. It is expected to after a failure, and when a
-    /// ban ended just before it.
-    pub(super) fn count(
-        &mut self,
-        changes: usize,
-        snapshot: &Snapshot,
-        repaired: bool,
-        now: Moment,
-    ) {
-        let ended = |ban: &Ban| ban.until.is_some_and(|until| until <= now.wall);
-        if changes > 0 && !repaired && !snapshot.bans.iter().any(ended) {
-            tracing::warn!(target: "fail2ban.actions",
-                "the kernel differed from the bans in {changes} places; put right");
-            self.put_right += 1;
-        }
+/// Takes note of what a pass changed. It is expected to after a failure, and when a ban
+/// ended just before it.
+pub(super) fn count(
+    changes: usize,
+    snapshot: &Snapshot,
+    repaired: bool,
+    now: Moment,
+    teller: &Teller,
+) {
+    let ended = |ban: &Ban| ban.until.is_some_and(|until| until <= now.wall);
+    if changes > 0 && !repaired && !snapshot.bans.iter().any(ended) {
+        teller.put_right(&format!("the kernel differed from the bans in {changes} places"));
     }
 }

@@ -15,7 +15,7 @@ use crate::core::time::Timestamp;
 use crate::enforce::EnforceError;
 use crate::enforce::nft::connection::Refusal;
 use crate::enforce::nft::found::Sources;
-use crate::enforce::nft::nets::{Nets, covers};
+use crate::enforce::nft::nets::{Allowed, Nets, covers};
 use crate::enforce::nft::rule::Family;
 use crate::enforce::nft::{ATTEMPTS, Nft};
 
@@ -101,15 +101,21 @@ fn changes(held: &Sources, stored: &[Lasting], now: Timestamp) -> Vec<Change> {
     for ((jail, family), Sides { due, lasting }) in by_set {
         let set = family.set_name(jail);
         let Some(present) = held.get(&set) else { continue };
-        let remove: Vec<Prefix> = due.into_iter().filter(|one| present.contains(one)).collect();
+        // Ranges may be held in parts, where somebody inside is allowed.
+        let goes = |one: &&Prefix| match family.is_nets() {
+            true => covers(&due, **one) && !covers(&lasting, **one),
+            false => due.contains(*one),
+        };
+        let mut remove: Vec<Prefix> = present.iter().filter(goes).copied().collect();
         if remove.is_empty() {
             continue;
         }
+        remove.sort_unstable();
+        let gone: BTreeSet<Prefix> = remove.iter().copied().collect();
         let mut add = Vec::new();
         if family.is_nets() {
-            let gone: BTreeSet<Prefix> = remove.iter().copied().collect();
             let uncovered: Nets = lasting.into_iter().filter(|one| covers(&gone, *one)).collect();
-            add = uncovered.outermost().collect();
+            add = uncovered.elements(&Allowed::new());
         }
         changes.push(Change { family, set, add, remove });
     }
@@ -161,6 +167,14 @@ mod tests {
         let all = of(&held, &stored);
         assert_eq!(all, [expected(&["192.0.2.1"], &[]), expected(&["2001:db8::1"], &[])]);
         assert_eq!(of(&["192.0.2.4"], &stored), [], "what is not stored is somebody else's");
+    }
+
+    #[test]
+    fn a_prefix_that_is_held_in_parts_goes_in_parts() {
+        let held = ["192.0.2.0/25", "192.0.2.192/26", "198.51.100.0/24"];
+        let stored = [lasting("192.0.2.0/24", Some(1)), lasting("192.0.2.0/26", None)];
+        let all = of(&held, &stored);
+        assert_eq!(all, [expected(&["192.0.2.0/25", "192.0.2.192/26"], &["192.0.2.0/26"])]);
     }
 
     #[test]

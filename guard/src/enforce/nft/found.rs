@@ -189,7 +189,7 @@ fn read_sets(connection: &mut Connection) -> Result<(Vec<FoundSet>, AnonymousSet
 }
 
 /// Name, whether it is anonymous, and the family of a plain set of addresses.
-fn set(message: Message<'_>) -> Option<(String, bool, Option<Family>)> {
+pub(super) fn set(message: Message<'_>) -> Option<(String, bool, Option<Family>)> {
     let set = message.attributes();
     if set.text(1)? != TABLE {
         return None;
@@ -229,7 +229,7 @@ fn read_rules(
     Ok(rules)
 }
 
-fn decode_rule(rule: Attributes<'_>, anonymous: &AnonymousSets) -> Option<Rule> {
+pub(super) fn decode_rule(rule: Attributes<'_>, anonymous: &AnonymousSets) -> Option<Rule> {
     // NFTA_RULE_USERDATA: a comment, which `nft` would list.
     if rule.value(7).is_some() {
         return None;
@@ -278,7 +278,7 @@ fn address(element: Attributes<'_>) -> Option<IpAddr> {
 
 /// An end of a range as a number, and whether the range begins there. (An end sorts
 /// before a beginning at the same address.)
-fn range_end(element: Attributes<'_>) -> Option<(u128, bool)> {
+pub(super) fn range_end(element: Attributes<'_>) -> Option<(u128, bool)> {
     let begins = element.number(3).is_none_or(|flags| flags & INTERVAL_END == 0);
     Some(match address(element)? {
         IpAddr::V4(v4) => (u32::from(v4).into(), begins),
@@ -287,7 +287,7 @@ fn range_end(element: Attributes<'_>) -> Option<(u128, bool)> {
 }
 
 /// The prefixes that ranges are, if all of them are some.
-fn prefixes(family: Family, ends: &BTreeSet<(u128, bool)>) -> Option<HashSet<Prefix>> {
+pub(super) fn prefixes(family: Family, ends: &BTreeSet<(u128, bool)>) -> Option<HashSet<Prefix>> {
     let mut prefixes = HashSet::new();
     let mut open = None;
     for &(at, begins) in ends {

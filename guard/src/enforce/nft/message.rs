@@ -248,7 +248,7 @@ impl Batch {
 
 /// An address is one element; a prefix is its first address and the first beyond it.
 fn write_source(writer: &mut Writer, family: Family, source: Prefix) {
-    if source.is_host() {
+    if !family.is_nets() {
         return writer.nested(1, |writer| match source.address() {
             IpAddr::V4(v4) => write_key(writer, &v4.octets()),
             IpAddr::V6(v6) => write_key(writer, &v6.octets()),

@@ -33,7 +33,7 @@
 //!   └──────────────── found (what there is) ◄──────────────────────────┘
 //! ```
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use rustix::io::Errno;
 
@@ -45,7 +45,7 @@ use crate::core::time::Timestamp;
 use crate::enforce::nft::changes::{Change, Changes};
 use crate::enforce::nft::connection::{Connection, Refusal};
 use crate::enforce::nft::found::{Found, Sources, read_sources};
-use crate::enforce::nft::nets::{Nets, Turnover};
+use crate::enforce::nft::nets::{Allowed, Nets};
 use crate::enforce::nft::plan::Desired;
 use crate::enforce::nft::rule::{Family, Rule};
 use crate::enforce::nft::watch::Watch;
@@ -57,6 +57,8 @@ mod connection;
 pub mod expire;
 mod expression;
 mod found;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod message;
 pub mod nat;
 mod nets;
@@ -82,8 +84,10 @@ pub struct Nft {
     jails: Vec<JailPorts>,
     /// The sets that come with the first ban and are there.
     present: HashSet<(JailId, Family)>,
-    /// The banned prefixes, of which the sets hold the outermost.
+    /// The banned prefixes, which the elements of the sets cover.
     nets: HashMap<(JailId, Family), Nets>,
+    /// Who is let through inside of them.
+    allowed: Allowed,
     interfaces: Vec<String>,
     watch: Watch,
     /// What was read last, for as long as the kernel's rules are of that generation.
@@ -118,6 +122,7 @@ impl Nft {
             jails: Vec::new(),
             present: HashSet::new(),
             nets: HashMap::new(),
+            allowed: Allowed::new(),
             interfaces: Vec::new(),
         })
     }
@@ -200,14 +205,14 @@ impl Nft {
         self.make(desired, rebuild, false)
     }
 
-    /// The known prefixes that lie in those of a set of ranges.
-    fn inner(&self, name: &str, family: Family, held: &HashSet<Prefix>) -> Vec<Prefix> {
+    /// The bans that a set of ranges with these elements holds.
+    fn held_nets(&self, name: &str, family: Family, elements: &HashSet<Prefix>) -> Vec<Prefix> {
         let id = self.jails.iter().position(|jail| jail.name.as_str() == name);
         let id = id.and_then(|index| u16::try_from(index).ok()).map(JailId);
-        let known = id.and_then(|id| self.nets.get(&(id, family)));
-        let sorted: BTreeSet<Prefix> = held.iter().copied().collect();
-        let inner = known.into_iter().flat_map(Nets::iter);
-        inner.filter(|one| !sorted.contains(one) && nets::covers(&sorted, *one)).collect()
+        match id.and_then(|id| self.nets.get(&(id, family))) {
+            Some(known) => known.held(elements, &self.allowed),
+            None => elements.iter().copied().collect(),
+        }
     }
 
     fn jail(&self, id: JailId) -> Result<&JailPorts, EnforceError> {
@@ -243,11 +248,12 @@ impl Enforcer for Nft {
         self.jails.clone_from(&desired.jails);
         self.present.clear();
         self.nets.clear();
+        self.allowed = desired.allowed.iter().copied().collect();
         for ban in desired.bans.iter().filter(|ban| is_live(ban, now.wall)) {
             let set = (ban.jail, Family::of(ban.source));
             self.present.insert(set);
             if !ban.source.is_host() {
-                self.nets.entry(set).or_default().insert(ban.source, &mut Turnover::default());
+                self.nets.entry(set).or_default().note(ban.source);
             }
         }
         Ok(())
@@ -313,9 +319,11 @@ impl Enforcer for Nft {
             if !read.found.as_ref().is_some_and(enforced) {
                 continue;
             }
-            let inner = if family.is_nets() { self.inner(name, family, sources) } else { vec![] };
             let one = |source: &Prefix| Held { jail: jail.clone(), source: *source, dropped: None };
-            held.extend(sources.iter().chain(&inner).map(one));
+            match family.is_nets() {
+                true => held.extend(self.held_nets(name, family, sources).iter().map(one)),
+                false => held.extend(sources.iter().map(one)),
+            }
         }
         self.read = Some(read);
         Ok(held)
@@ -337,6 +345,7 @@ impl Enforcer for Nft {
             interface: interface.clone(),
             means: "nft".to_owned(),
             reason: "the input hook sees all that comes in for this host".to_owned(),
+            dropped: None,
         };
         self.interfaces.iter().map(covered).collect()
     }

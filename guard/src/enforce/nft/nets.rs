@@ -1,10 +1,11 @@
-//! Banned prefixes of one jail and family, and which of them the kernel's set holds.
+//! Banned prefixes of one jail and family, and which elements the kernel's set holds.
 //!
-//! An interval set takes no elements that overlap, so the set holds the outermost
-//! prefixes alone: they cover what lies in them. Input: prefixes that come and go.
-//! Output: what changes in the set.
+//! An interval set takes no elements that overlap, so the set holds the outermost prefixes
+//! alone: they cover what lies in them. Where somebody is allowed inside of one, it holds
+//! the parts around that instead, and what is banned inside of what is allowed (that was
+//! by force). Input: prefixes that come and go. Output: what changes in the set.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use crate::core::addr::Prefix;
@@ -12,6 +13,9 @@ use crate::core::addr::Prefix;
 /// All banned prefixes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Nets(BTreeSet<Prefix>);
+
+/// Who is let through inside of what is banned.
+pub(super) type Allowed = BTreeSet<Prefix>;
 
 /// What changes in a set of elements: those that come (`true`) and those that go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +27,11 @@ impl Turnover {
         if self.0.insert(element, comes) == Some(!comes) {
             self.0.remove(&element);
         }
+    }
+
+    fn exchange(&mut self, before: Vec<Prefix>, after: Vec<Prefix>) {
+        before.into_iter().for_each(|element| self.note(element, false));
+        after.into_iter().for_each(|element| self.note(element, true));
     }
 
     /// Those that come, or those that go, in order.
@@ -40,27 +49,71 @@ impl FromIterator<Prefix> for Nets {
 
 impl Nets {
     /// Adds a prefix; `false` when it was there.
-    pub(super) fn insert(&mut self, prefix: Prefix, turnover: &mut Turnover) -> bool {
-        if self.0.contains(&prefix) {
-            return false;
-        }
-        if !covers(&self.0, prefix) {
-            self.outermost_within(prefix).for_each(|inner| turnover.note(inner, false));
-            turnover.note(prefix, true);
-        }
-        self.0.insert(prefix)
+    pub(super) fn insert(
+        &mut self,
+        prefix: Prefix,
+        allowed: &Allowed,
+        turnover: &mut Turnover,
+    ) -> bool {
+        self.change(prefix, allowed, turnover, |bans| bans.insert(prefix))
     }
 
     /// Removes a prefix; `false` when it was not there.
-    pub(super) fn remove(&mut self, prefix: Prefix, turnover: &mut Turnover) -> bool {
-        if !self.0.remove(&prefix) {
-            return false;
+    pub(super) fn remove(
+        &mut self,
+        prefix: Prefix,
+        allowed: &Allowed,
+        turnover: &mut Turnover,
+    ) -> bool {
+        self.change(prefix, allowed, turnover, |bans| bans.remove(&prefix))
+    }
+
+    fn change(
+        &mut self,
+        prefix: Prefix,
+        allowed: &Allowed,
+        turnover: &mut Turnover,
+        change: impl FnOnce(&mut BTreeSet<Prefix>) -> bool,
+    ) -> bool {
+        let region = self.region(prefix);
+        if region != prefix && !covers(allowed, prefix) {
+            // What is around covers it before and after.
+            return change(&mut self.0);
         }
-        if !covers(&self.0, prefix) {
-            turnover.note(prefix, false);
-            self.outermost_within(prefix).for_each(|inner| turnover.note(inner, true));
+        let before = self.elements_within(region, allowed);
+        let changed = change(&mut self.0);
+        if changed {
+            let after = self.elements_within(region, allowed);
+            turnover.exchange(before, after);
         }
-        true
+        changed
+    }
+
+    /// Takes note of a prefix that is in the set already.
+    pub(super) fn note(&mut self, prefix: Prefix) {
+        self.0.insert(prefix);
+    }
+
+    /// Takes back that a prefix was banned, or was not any more.
+    pub(super) fn forget(&mut self, prefix: Prefix, banned: bool) {
+        if banned {
+            self.0.remove(&prefix)
+        } else {
+            self.0.insert(prefix)
+        };
+    }
+
+    /// Takes note that a prefix is allowed from now on, or is not any more.
+    pub(super) fn allow(
+        &self,
+        prefix: Prefix,
+        before: &Allowed,
+        after: &Allowed,
+        turnover: &mut Turnover,
+    ) {
+        let region = self.region(prefix);
+        let elements = |allowed| self.elements_within(region, allowed);
+        turnover.exchange(elements(before), elements(after));
     }
 
     /// All prefixes, in order.
@@ -69,16 +122,86 @@ impl Nets {
     }
 
     /// What the kernel's set is to hold.
-    pub(super) fn outermost(&self) -> impl Iterator<Item = Prefix> {
-        outermost(self.iter())
+    pub(super) fn elements(&self, allowed: &Allowed) -> Vec<Prefix> {
+        let mut elements = Vec::new();
+        outermost(self.iter()).for_each(|outer| self.cover(outer, allowed, &mut elements));
+        elements
     }
 
-    /// The outermost of those that lie in a prefix.
-    fn outermost_within(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
-        // A prefix sorts right before those that lie in it.
-        let within = self.0.range(prefix..).copied();
-        outermost(within.take_while(move |other| prefix.contains(other)))
+    /// The bans that these elements hold: prefixes that they cover, and elements that come
+    /// from no prefix that is known.
+    pub(super) fn held(&self, elements: &HashSet<Prefix>, allowed: &Allowed) -> Vec<Prefix> {
+        let sorted: BTreeSet<Prefix> = elements.iter().copied().collect();
+        let covered = |one: &Prefix| {
+            let mut parts = Vec::new();
+            self.cover(*one, allowed, &mut parts);
+            parts.iter().all(|part| covers(&sorted, *part))
+        };
+        let ours: HashSet<Prefix> = self.elements(allowed).into_iter().collect();
+        self.iter().filter(covered).chain(elements.difference(&ours).copied()).collect()
     }
+
+    fn elements_within(&self, region: Prefix, allowed: &Allowed) -> Vec<Prefix> {
+        let mut elements = Vec::new();
+        let outermost = outermost(within(&self.0, region));
+        outermost.for_each(|outer| self.cover(outer, allowed, &mut elements));
+        elements
+    }
+
+    /// Adds the elements that cover a banned prefix.
+    fn cover(&self, banned: Prefix, allowed: &Allowed, elements: &mut Vec<Prefix>) {
+        let inside = within(allowed, banned).filter(|one| *one != banned);
+        let holes: Vec<Prefix> = outermost(inside).collect();
+        around(banned, &holes, elements);
+        for hole in holes {
+            let by_force = outermost(within(&self.0, hole));
+            by_force.for_each(|inner| self.cover(inner, allowed, elements));
+        }
+    }
+
+    /// The outermost banned prefix around one, or that one.
+    fn region(&self, prefix: Prefix) -> Prefix {
+        if !covers(&self.0, prefix) {
+            return prefix;
+        }
+        let wider =
+            (0..prefix.length()).filter_map(|length| Prefix::new(prefix.address(), length).ok());
+        wider.into_iter().find(|wider| self.0.contains(wider)).unwrap_or(prefix)
+    }
+}
+
+/// Those of a set that lie in a prefix, itself included, in order.
+fn within(set: &BTreeSet<Prefix>, prefix: Prefix) -> impl Iterator<Item = Prefix> {
+    // A prefix sorts right before those that lie in it.
+    let after = set.range(prefix..).copied();
+    after.take_while(move |other| prefix.contains(other))
+}
+
+/// Adds the prefixes that make up another but for holes in it, which are sorted and beside
+/// each other.
+fn around(prefix: Prefix, holes: &[Prefix], parts: &mut Vec<Prefix>) {
+    match holes {
+        [] => parts.push(prefix),
+        [hole] if *hole == prefix => {}
+        _ => {
+            // A hole that is not all of it lies in one half.
+            let Some((low, high)) = halves(prefix) else { return };
+            let (in_low, in_high) = holes.split_at(holes.partition_point(|hole| *hole < high));
+            around(low, in_low, parts);
+            around(high, in_high, parts);
+        }
+    }
+}
+
+/// The two halves of a prefix; nothing for a single address.
+fn halves(prefix: Prefix) -> Option<(Prefix, Prefix)> {
+    let length = prefix.length() + 1;
+    let low = Prefix::new(prefix.address(), length).ok()?;
+    let high = match prefix.address() {
+        IpAddr::V4(first) => IpAddr::from((u32::from(first) | 1 << (32 - length)).to_be_bytes()),
+        IpAddr::V6(first) => IpAddr::from((u128::from(first) | 1 << (128 - length)).to_be_bytes()),
+    };
+    Some((low, Prefix::new(high, length).ok()?))
 }
 
 /// Of sorted prefixes those that lie in no other.
@@ -157,8 +280,6 @@ pub(super) fn of_ends(ipv4: bool, first: u128, end: u128) -> Option<Prefix> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -175,22 +296,35 @@ mod tests {
         })
     }
 
+    /// Whether the bans cut an address off, by their words.
+    fn cut_off(bans: &BTreeSet<Prefix>, allowed: &Allowed, address: Prefix) -> bool {
+        bans.iter().filter(|ban| ban.contains(&address)).any(|ban| {
+            let inside = |one: &&Prefix| *one != ban && ban.contains(one);
+            !allowed.iter().filter(inside).any(|one| one.contains(&address))
+        })
+    }
+
     proptest! {
         #[test]
-        fn the_set_holds_the_outermost_at_all_times(
+        fn the_set_covers_what_is_cut_off_at_all_times(
             batches in prop::collection::vec(
-                prop::collection::vec((any::<bool>(), prefix()), 0..6), 0..12),
+                prop::collection::vec((0_u8..4, prefix()), 0..6), 0..12),
         ) {
             let mut nets = Nets::default();
-            let mut kernel: HashSet<Prefix> = HashSet::new();
+            let mut allowed = Allowed::new();
+            let mut kernel: BTreeSet<Prefix> = BTreeSet::new();
             for batch in batches {
                 let mut turnover = Turnover::default();
-                for (comes, prefix) in batch {
-                    if comes {
-                        nets.insert(prefix, &mut turnover);
-                    } else {
-                        nets.remove(prefix, &mut turnover);
+                for (what, prefix) in batch {
+                    let mut after = allowed.clone();
+                    match what {
+                        0 => _ = nets.insert(prefix, &allowed, &mut turnover),
+                        1 => _ = nets.remove(prefix, &allowed, &mut turnover),
+                        2 => _ = after.insert(prefix),
+                        _ => _ = after.remove(&prefix),
                     }
+                    nets.allow(prefix, &allowed, &after, &mut turnover);
+                    allowed = after;
                 }
                 for gone in turnover.of(false) {
                     prop_assert!(kernel.remove(&gone), "{gone} was not there");
@@ -199,11 +333,16 @@ mod tests {
                     prop_assert!(kernel.iter().all(|other| !other.overlaps(&new)), "{new}");
                     kernel.insert(new);
                 }
-                let outermost: HashSet<Prefix> = nets.outermost().collect();
-                prop_assert_eq!(&kernel, &outermost);
-                let set: BTreeSet<Prefix> = kernel.iter().copied().collect();
-                for one in nets.iter() {
-                    prop_assert!(covers(&set, one));
+                prop_assert_eq!(&kernel, &nets.elements(&allowed).into_iter().collect());
+                for bits in 0..=u8::MAX {
+                    for address in [
+                        IpAddr::from([bits, 0, 0, 0]),
+                        IpAddr::from((u128::from(bits) << 120).to_be_bytes()),
+                    ] {
+                        let address = Prefix::host(address);
+                        let expected = cut_off(&nets.0, &allowed, address);
+                        prop_assert_eq!(covers(&kernel, address), expected, "{}", address);
+                    }
                 }
             }
         }

@@ -15,7 +15,7 @@ use crate::core::time::Timestamp;
 use crate::enforce::nft::batch::Batch;
 use crate::enforce::nft::found::{Found, FoundChain, Sources};
 use crate::enforce::nft::is_live;
-use crate::enforce::nft::nets::Nets;
+use crate::enforce::nft::nets::{Allowed, Nets};
 use crate::enforce::nft::rule::{Family, Rule};
 
 /// The table as it shall be.
@@ -57,11 +57,14 @@ impl Desired {
                 sources.entry(set).or_default().insert(ban.source);
             }
         }
+        let allowed: Allowed = snapshot.allowed.iter().copied().collect();
         let mut sets = Vec::new();
         for family in Family::ALL {
             for (index, jail) in snapshot.jails.iter().enumerate() {
                 let held = match sources.remove(&(index, family)) {
-                    Some(held) if family.is_nets() => Nets::from_iter(held).outermost().collect(),
+                    Some(held) if family.is_nets() => {
+                        Nets::from_iter(held).elements(&allowed).into_iter().collect()
+                    }
                     Some(held) => held,
                     None if family == Family::V4 => HashSet::new(),
                     None => continue,

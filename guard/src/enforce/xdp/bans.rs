@@ -224,11 +224,8 @@ fn apply_family<K: Source, S: Store<K>>(
 ) -> Result<(), EnforceError> {
     let mut of_source: Vec<(K, usize)> = deltas
         .iter()
-        .map(|delta| match delta {
-            Delta::Ban(ban) => &ban.source,
-            Delta::Unban { source, .. } => source,
-        })
         .enumerate()
+        .filter_map(|(place, delta)| Some((place, delta.of_ban()?.1)))
         .filter(|(_, source)| source.is_host())
         .filter_map(|(place, source)| Some((K::of(source.address())?, place)))
         .collect();
@@ -253,6 +250,7 @@ fn apply_family<K: Source, S: Store<K>>(
                     list.push(JailHold { jail: ban.jail, until: boot_nanos(ban.until, now) });
                 }
                 Delta::Unban { jail, .. } => list.retain(|hold| hold.jail != *jail),
+                Delta::Allow(_) | Delta::Disallow(_) => {}
             }
         }
         let wanted = value(prefix, list, beyond, classes, now)?;

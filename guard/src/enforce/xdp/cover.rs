@@ -4,12 +4,16 @@
 //! there. Output: links, and how each interface is guarded. Invariant: what is covered
 //! keeps its link; no interface but loopback is left out of the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+
+use guard_common::layout::Counter;
 
 use super::attach::Links;
+use super::maps::Maps;
 use super::object::Programs;
 use super::plan::{Way, in_order, plan};
 use super::{Interfaces, XdpOptions};
+use crate::core::enforced::Dropped;
 use crate::core::host::Interface;
 use crate::enforce::Coverage;
 
@@ -51,6 +55,7 @@ pub(super) fn cover(
             interface: interface.name.clone(),
             means: way.map_or("none", Way::means).to_owned(),
             reason,
+            dropped: None,
         });
     }
     let place = |name: &str| interfaces.iter().position(|interface| interface.name == name);
@@ -68,9 +73,29 @@ pub(super) fn cover(
             interface: name.clone(),
             means: "none".to_owned(),
             reason: reason.to_owned(),
+            dropped: None,
         });
     }
     covered
+}
+
+/// The same with what was dropped on each interface.
+pub(super) fn with_drops<'i>(
+    coverage: &[Coverage],
+    interfaces: impl Iterator<Item = &'i Interface>,
+    maps: &Maps,
+) -> Vec<Coverage> {
+    let numbers: HashMap<&str, u32> =
+        interfaces.map(|interface| (interface.name.as_str(), interface.index)).collect();
+    let with_drops = |one: &Coverage| {
+        let guarded = one.means != "none";
+        let number = numbers.get(one.interface.as_str()).filter(|_| guarded);
+        let counter = number.and_then(|number| maps.dropped_on(*number).ok());
+        let dropped =
+            counter.map(|Counter { packets, bytes }| Dropped { packets, bytes, sampled: false });
+        Coverage { dropped, ..one.clone() }
+    };
+    coverage.iter().map(with_drops).collect()
 }
 
 /// Covers one interface. `None` with the reason when that is not possible.

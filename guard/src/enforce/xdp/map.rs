@@ -258,24 +258,45 @@ pub(super) fn look_up_per_cpu<V: aya::Pod + Default>(
     map: BorrowedFd<'_>,
     key: u32,
 ) -> io::Result<Vec<V>> {
+    let mut values = vec![V::default(); per_cpu_values::<V>(map)?];
+    let mut attribute = per_cpu_element(map, &key, values.as_mut_ptr());
+    // SAFETY: it points to a key of the map's size (4 bytes, checked with the kind) and
+    // to room for one value of its size for each CPU that there can be.
+    unsafe { bpf(MAP_LOOKUP, &mut attribute) }?;
+    Ok(values)
+}
+
+/// Sets one key's values on all CPUs of a per-CPU map to the default.
+pub(super) fn clear_per_cpu<V: aya::Pod + Default>(
+    map: BorrowedFd<'_>,
+    key: u32,
+) -> io::Result<()> {
+    let mut values = vec![V::default(); per_cpu_values::<V>(map)?];
+    let mut attribute = per_cpu_element(map, &key, values.as_mut_ptr());
+    // SAFETY: it points to a key of the map's size and to one value of its size for each
+    // CPU that there can be.
+    unsafe { bpf(MAP_UPDATE, &mut attribute) }?;
+    Ok(())
+}
+
+/// How many values one key has, if they are of this type.
+fn per_cpu_values<V>(map: BorrowedFd<'_>) -> io::Result<usize> {
     let info = map_info(map)?;
-    // The kernel writes each value at a multiple of 8 bytes.
+    // The kernel puts each value at a multiple of 8 bytes.
     if !size_of::<V>().is_multiple_of(8)
         || (info.kind, info.key_size) != (PER_CPU_ARRAY, 4)
         || info.value_size as usize != size_of::<V>()
     {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a map of another layout"));
     }
-    let possible_cpus = aya::util::nr_cpus().map_err(|(_, cause)| cause)?;
-    let mut values = vec![V::default(); possible_cpus];
-    let mut attribute = Element {
+    aya::util::nr_cpus().map_err(|(_, cause)| cause)
+}
+
+fn per_cpu_element<V>(map: BorrowedFd<'_>, key: &u32, values: *mut V) -> Element {
+    Element {
         map: number(map),
-        key: address(&raw const key),
-        value: address(values.as_mut_ptr()),
+        key: address(std::ptr::from_ref(key)),
+        value: address(values),
         ..Element::default()
-    };
-    // SAFETY: it points to a key of the map's size (4 bytes, checked with the kind) and
-    // to room for one value of its size for each CPU that there can be.
-    unsafe { bpf(MAP_LOOKUP, &mut attribute) }?;
-    Ok(values)
+    }
 }

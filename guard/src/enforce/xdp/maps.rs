@@ -17,12 +17,13 @@ use guard_common::names::{
     BANS_V4, BANS_V4_NETS, BANS_V6, BANS_V6_NETS, META, OWN_ADDRESSES, PORT_CLASSES, SAMPLES_V4,
     TABLE_V4, VERDICTS,
 };
+use guard_common::verdict::{self, Verdict};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::XdpOptions;
 use super::bans::Bans;
 use super::classes::{self, Classes};
-use super::map::{Cursor, Map, look_up_per_cpu};
+use super::map::{Cursor, Map, clear_per_cpu, look_up_per_cpu};
 use super::nets::{Nets, Steps};
 use super::pins;
 use super::syscall;
@@ -311,10 +312,29 @@ impl Maps {
         Ok(read_entries(&self.own)?.into_iter().map(|(address, _)| address).collect())
     }
 
-    /// One verdict's packets and bytes over all CPUs.
-    pub(super) fn verdict(&self, verdict: u32) -> Result<Counter, EnforceError> {
+    /// One verdict's packets and bytes over all CPUs and interfaces.
+    pub(super) fn verdict(&self, verdict: Verdict) -> Result<Counter, EnforceError> {
+        verdict::counters(verdict).try_fold(Counter::default(), |sum, index| {
+            let Counter { packets, bytes } = self.counter(index)?;
+            Ok(Counter { packets: sum.packets + packets, bytes: sum.bytes + bytes })
+        })
+    }
+
+    /// What was dropped on an interface.
+    pub(super) fn dropped_on(&self, interface: u32) -> Result<Counter, EnforceError> {
+        self.counter(verdict::counter(Verdict::Drop, interface))
+    }
+
+    /// Lets an interface begin to count where one of before may have counted.
+    pub(super) fn begin_counting(&self, interface: u32) -> Result<(), EnforceError> {
+        let index = verdict::counter(Verdict::Drop, interface);
+        clear_per_cpu::<Counter>(self.verdicts.as_fd(), index)
+            .map_err(|cause| failed("write VERDICTS", cause))
+    }
+
+    fn counter(&self, index: u32) -> Result<Counter, EnforceError> {
         let broken = |cause| failed("read VERDICTS", cause);
-        let each: Vec<Counter> = look_up_per_cpu(self.verdicts.as_fd(), verdict).map_err(broken)?;
+        let each: Vec<Counter> = look_up_per_cpu(self.verdicts.as_fd(), index).map_err(broken)?;
         Ok(each.iter().fold(Counter::default(), |sum, one| Counter {
             packets: sum.packets + one.packets,
             bytes: sum.bytes + one.bytes,

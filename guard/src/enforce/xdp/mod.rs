@@ -23,6 +23,7 @@ use guard_common::verdict::Verdict;
 
 use super::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, Noticed, mapped_octets};
 use crate::core::delta::{Delta, Snapshot};
+use crate::core::figures::Traffic;
 use crate::core::host::Host;
 use crate::core::time::Timestamp;
 
@@ -33,8 +34,10 @@ mod clsact;
 mod cover;
 pub(in crate::enforce) mod features;
 mod fill;
+mod known;
 mod map;
 mod maps;
+mod nested;
 mod netlink;
 mod nets;
 mod object;
@@ -183,7 +186,7 @@ impl Xdp {
     /// When the kernel cannot be asked.
     pub fn totals(&self) -> Result<Vec<(Verdict, Counter)>, EnforceError> {
         let each = Verdict::ALL.into_iter();
-        each.map(|verdict| Ok((verdict, self.maps.verdict(verdict as u32)?))).collect()
+        each.map(|verdict| Ok((verdict, self.maps.verdict(verdict)?))).collect()
     }
 
     /// Id of the link on an interface, by the interface's number.
@@ -229,9 +232,15 @@ impl Enforcer for Xdp {
     fn follow(&mut self, host: &Host) -> Result<(), EnforceError> {
         self.host = Some(host.clone());
         self.follow_addresses(host)?;
+        let covers = |links: &Links, index| links.way(index).is_some();
+        let indices = host.interfaces.iter().map(|interface| interface.index);
+        let bare: Vec<u32> = indices.filter(|index| !covers(&self.links, *index)).collect();
         let covered =
             cover::cover(&host.interfaces, &self.options, &mut self.links, &self.programs);
         self.coverage = covered.coverage;
+        for new in bare.into_iter().filter(|index| covers(&self.links, *index)) {
+            self.maps.begin_counting(new)?;
+        }
         if covered.problems.is_empty() {
             return Ok(());
         }
@@ -269,8 +278,22 @@ impl Enforcer for Xdp {
         self.maps.replaced
     }
 
+    fn traffic(&self) -> Result<Vec<Traffic>, EnforceError> {
+        let of = |(verdict, Counter { packets, bytes }): (Verdict, Counter)| Traffic {
+            verdict: verdict.name().to_owned(),
+            packets,
+            bytes,
+        };
+        Ok(self.totals()?.into_iter().map(of).collect())
+    }
+
+    fn map_capacity(&self) -> Option<u64> {
+        Some(self.options.bans.into())
+    }
+
     fn coverage(&self) -> Vec<Coverage> {
-        self.coverage.clone()
+        let interfaces = self.host.iter().flat_map(|host| &host.interfaces);
+        cover::with_drops(&self.coverage, interfaces, &self.maps)
     }
 
     fn detach(&mut self) -> Result<(), EnforceError> {

@@ -11,15 +11,16 @@
 //! the other way round: [`Nets::grow`] comes before the addresses change and lets nobody
 //! out, [`Nets::shrink`] comes after and lets nobody in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
 use guard_common::layout::{Ban, NetBan, NetV4, NetV6, SLOTS, SOME_V4, SOME_V6, Slot};
 use guard_common::names::{BANS_V4_NETS, BANS_V6_NETS};
 
-use super::bans::{JailHold, boot_nanos, exactly, held_by};
+use super::bans::{exactly, held_by};
 use super::classes::Classes;
+use super::known::Known;
 use super::map::Map;
 use super::value::{Hold, alike, compile, holds};
 use crate::core::addr::Prefix;
@@ -32,14 +33,6 @@ pub(super) struct Nets {
     pub(super) v4: Map<NetV4, NetBan>,
     pub(super) v6: Map<NetV6, NetBan>,
     known: Known,
-}
-
-/// The bans of prefixes that the maps were last made to hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Known {
-    bans: BTreeMap<Prefix, Vec<JailHold>>,
-    /// How many of them have which length: most look-ups need not be made.
-    lengths: BTreeMap<(bool, u8), usize>,
 }
 
 /// What is to be done to the maps.
@@ -67,62 +60,6 @@ struct Step {
     wanted: Option<NetBan>,
 }
 
-impl Known {
-    fn insert(&mut self, prefix: Prefix, list: Vec<JailHold>) {
-        self.remove(&prefix);
-        *self.lengths.entry((prefix.is_ipv4(), prefix.length())).or_insert(0) += 1;
-        self.bans.insert(prefix, list);
-    }
-
-    fn remove(&mut self, prefix: &Prefix) -> Option<Vec<JailHold>> {
-        let list = self.bans.remove(prefix)?;
-        let kind = (prefix.is_ipv4(), prefix.length());
-        if let Some(count) = self.lengths.get_mut(&kind) {
-            *count -= 1;
-            if *count == 0 {
-                self.lengths.remove(&kind);
-            }
-        }
-        Some(list)
-    }
-
-    /// All bans of a prefix and of those that contain it.
-    fn around(&self, prefix: Prefix) -> impl Iterator<Item = &JailHold> {
-        let family = prefix.is_ipv4();
-        let lengths = self.lengths.range((family, 0)..=(family, prefix.length()));
-        lengths
-            .filter_map(move |((_, length), _)| Prefix::new(prefix.address(), *length).ok())
-            .filter_map(|around| self.bans.get(&around))
-            .flatten()
-    }
-
-    /// The banned prefixes that lie in a prefix, itself included.
-    fn within(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
-        // A prefix comes right before those that lie in it.
-        let after = self.bans.range(prefix..).map(|(other, _)| *other);
-        after.take_while(move |other| prefix.contains(other))
-    }
-
-    /// What the map is to hold for a prefix; nothing when no ban of it lasts.
-    fn value(
-        &self,
-        prefix: Prefix,
-        classes: &Classes,
-        now: Moment,
-    ) -> Result<Option<NetBan>, EnforceError> {
-        let slots = |list: &mut dyn Iterator<Item = &JailHold>| -> Result<_, EnforceError> {
-            let mut held = list
-                .map(|hold| Ok(Hold { class: classes.bit(hold.jail)?, until: hold.until }))
-                .collect::<Result<Vec<_>, EnforceError>>()?;
-            Ok(compile(&mut held, now.boot_nanos).map(|compiled| compiled.slots))
-        };
-        let Some(own) = self.bans.get(&prefix) else { return Ok(None) };
-        let Some(own) = slots(&mut own.iter())? else { return Ok(None) };
-        let around = slots(&mut self.around(prefix))?.unwrap_or_default();
-        Ok(Some(NetBan { ban: Ban { slots: around, ..Ban::default() }, own }))
-    }
-}
-
 impl Nets {
     pub(super) fn new(v4: Map<NetV4, NetBan>, v6: Map<NetV6, NetBan>) -> Self {
         Self { v4, v6, known: Known::default() }
@@ -135,19 +72,10 @@ impl Nets {
         classes: &Classes,
         now: Moment,
     ) -> Result<Steps, EnforceError> {
-        let mut known = Known::default();
-        let lasting = |until: Option<_>| until.is_none_or(|until| until > now.wall);
-        for ban in &desired.bans {
-            if !ban.source.is_host() && lasting(ban.until) {
-                let hold = JailHold { jail: ban.jail, until: boot_nanos(ban.until, now) };
-                match known.bans.get_mut(&ban.source) {
-                    Some(list) => list.push(hold),
-                    None => known.insert(ban.source, vec![hold]),
-                }
-            }
-        }
+        let known = Known::of(desired, now);
         let present = self.entries()?;
-        let all: BTreeSet<Prefix> = present.keys().chain(known.bans.keys()).copied().collect();
+        let mut all = known.entries();
+        all.extend(present.keys());
         let mut steps = Vec::new();
         for prefix in all {
             let wanted = known.value(prefix, classes, now)?;
@@ -164,55 +92,29 @@ impl Nets {
         classes: &Classes,
         now: Moment,
     ) -> Result<Option<Steps>, EnforceError> {
-        let source = |delta: &Delta| match delta {
-            Delta::Ban(ban) => ban.source,
-            Delta::Unban { source, .. } => *source,
-        };
-        let mut deltas = deltas.iter().filter(|delta| !source(delta).is_host()).peekable();
-        if deltas.peek().is_none() {
+        let touched = self.known.change(deltas, now);
+        if touched.is_empty() {
             return Ok(None);
         }
-        // Those that are changed, and whether the map has them now.
-        let mut touched = BTreeMap::new();
-        for delta in deltas {
-            let prefix = source(delta);
-            let before = self.known.remove(&prefix);
-            touched.entry(prefix).or_insert(before.is_some());
-            let mut list = before.unwrap_or_default();
-            match delta {
-                Delta::Ban(ban) => {
-                    list.retain(|hold| hold.jail != ban.jail);
-                    list.push(JailHold { jail: ban.jail, until: boot_nanos(ban.until, now) });
-                }
-                Delta::Unban { jail, .. } => list.retain(|hold| hold.jail != *jail),
-            }
-            if !list.is_empty() {
-                self.known.insert(prefix, list);
-            }
-        }
-        let mut affected: BTreeSet<Prefix> = touched.keys().copied().collect();
-        for prefix in touched.keys() {
-            affected.extend(self.known.within(*prefix));
-        }
         let mut steps = Vec::new();
-        for prefix in affected {
+        for (prefix, there) in touched {
             // A look-up that misses would find a prefix around this one.
-            let there = touched.get(&prefix).copied().unwrap_or(true);
             let present = if there { self.look_up(prefix)? } else { None };
             steps.extend(step(prefix, present, self.known.value(prefix, classes, now)?, now));
         }
         Ok(Some(Steps { steps, known: None }))
     }
 
-    /// Writes what is new, on top of what is there.
+    /// Writes what is new, on top of what is there. What lies in another comes before it: who
+    /// is allowed is not cut off for a moment.
     pub(super) fn grow(&self, steps: &Steps) -> Result<(), EnforceError> {
-        steps.steps.iter().try_for_each(|step| match step.between {
+        steps.steps.iter().rev().try_for_each(|step| match step.between {
             Some(value) => self.update(step.prefix, &value),
             None => Ok(()),
         })
     }
 
-    /// Takes away what is to go.
+    /// Takes away what is to go; what is around others first.
     pub(super) fn shrink(&mut self, steps: Steps) -> Result<(), EnforceError> {
         for step in &steps.steps {
             match (step.between, step.wanted) {
@@ -237,7 +139,7 @@ impl Nets {
         found: &mut Vec<Held>,
     ) -> Result<(), EnforceError> {
         for (source, entry) in self.entries()? {
-            let known = self.known.bans.get(&source);
+            let known = self.known.bans_of(&source);
             let own = Ban { slots: entry.own, ..Ban::default() };
             let dropped = Some(exactly(&entry.ban));
             found.extend(held_by(&own, known, source, dropped, classes, now));

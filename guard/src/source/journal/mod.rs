@@ -32,6 +32,8 @@
 
 mod fields;
 mod follow;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod line;
 mod pace;
 mod reader;

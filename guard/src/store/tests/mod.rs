@@ -238,7 +238,7 @@ fn a_batch_that_fails_changes_nothing() {
 #[test]
 fn a_store_of_the_first_format_is_brought_to_the_newest() {
     let (_home, path) = home();
-    make_file(&path).expect("a file");
+    drop(files::open_or_make(&path).expect("a file"));
     let mut old = connect(&path).expect("a database");
     schema::migrate_to(&mut old, &path, 1).expect("the first format");
     old.execute_batch(

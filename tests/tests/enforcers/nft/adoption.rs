@@ -240,7 +240,7 @@ fn no_packet_gets_through_while_the_rest_is_replaced() {
                 banned_in = 1;
             }
             let all = vec![ban(banned_in, banned), ban(0, "192.0.2.1"), ban(1, "2001:db8::1")];
-            Snapshot { serial: 1, jails, bans: all }
+            Snapshot { serial: 1, jails, bans: all, ..Snapshot::default() }
         })
         .collect();
     enforcer.replace(&states[0], now()).expect("replace");

@@ -23,6 +23,7 @@ fn guide() -> Snapshot {
         serial: 1,
         jails: vec![jail("sshd", sshd), jail("proxmox", proxmox)],
         bans: vec![ban(1, "10.3.0.1")],
+        ..Snapshot::default()
     }
 }
 
@@ -169,7 +170,8 @@ fn every_shape_of_ports_is_as_nft_makes_it() {
     ];
     let jails =
         shapes.into_iter().enumerate().map(|(index, ports)| jail(&format!("j{index}"), ports));
-    let mut snapshot = Snapshot { serial: 1, jails: jails.collect(), bans: Vec::new() };
+    let mut snapshot =
+        Snapshot { serial: 1, jails: jails.collect(), bans: Vec::new(), ..Snapshot::default() };
     compare(&snapshot);
     for index in 0..u16::try_from(snapshot.jails.len()).expect("few") {
         snapshot.bans.extend([ban(index, "192.0.2.1"), ban(index, "2001:db8::1")]);
@@ -188,7 +190,12 @@ fn any_ports_are_as_nft_makes_them() {
     let outcome = TestRunner::new(config).run(&ranges, |ranges| {
         let ranges = ranges.iter().map(|(first, more)| *first..=first.saturating_add(*more));
         let jails = vec![jail("any", Ports::new(Protocols::Tcp, ranges))];
-        compare(&Snapshot { serial: 1, jails, bans: vec![ban(0, "2001:db8::1")] });
+        compare(&Snapshot {
+            serial: 1,
+            jails,
+            bans: vec![ban(0, "2001:db8::1")],
+            ..Snapshot::default()
+        });
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use guard::core::addr::Prefix;
-use guard::core::delta::{Ban, Delta};
+use guard::core::delta::{Ban, Delta, Snapshot};
 use guard::core::jail::JailId;
 use guard::enforce::Enforcer;
 use guard::enforce::nft::Nft;
@@ -19,8 +19,11 @@ use crate::world::{Namespace, now};
 
 const JAILS: [(&str, u16); 2] = [("sshd", 22), ("web", 80)];
 
-/// One change: a ban or an unban of a source in a jail.
+/// One change: a ban or an unban of a source in a jail; of the jail [`ALLOWED`], that it is
+/// allowed, or not any more.
 type Change = (u16, Prefix, bool);
+
+const ALLOWED: u16 = 2;
 
 fn change() -> impl Strategy<Value = Change> {
     let sources = [
@@ -41,7 +44,7 @@ fn change() -> impl Strategy<Value = Change> {
         "ffff::/16",
     ]
     .map(|text| text.parse::<Prefix>().expect("a prefix"));
-    (0_u16..2, prop::sample::select(sources.to_vec()), prop::bool::weighted(0.6))
+    (0..=ALLOWED, prop::sample::select(sources.to_vec()), prop::bool::weighted(0.6))
 }
 
 /// Addresses in those prefixes, at their edges, and outside.
@@ -62,9 +65,16 @@ fn the_sets_cover_what_the_bans_cover_in_every_order() {
             let mut nft = Nft::open().expect("open");
             nft.replace(&snapshot(&JAILS, &[]), now()).expect("replace");
             let mut ledger: HashMap<(u16, Prefix), Ban> = HashMap::new();
+            let mut allowed: BTreeSet<Prefix> = BTreeSet::new();
             for (kind, batch) in batches {
                 let mut deltas = Vec::new();
                 for (jail, source, bans) in batch {
+                    if jail == ALLOWED {
+                        let delta = if bans { Delta::Allow } else { Delta::Disallow };
+                        deltas.push(delta(source));
+                        _ = if bans { allowed.insert(source) } else { allowed.remove(&source) };
+                        continue;
+                    }
                     let one = ban(jail, &source.to_string());
                     if bans {
                         ledger.insert((jail, source), one);
@@ -75,17 +85,22 @@ fn the_sets_cover_what_the_bans_cover_in_every_order() {
                     }
                 }
                 let all: Vec<Ban> = ledger.values().copied().collect();
+                let all = Snapshot {
+                    allowed: allowed.iter().copied().collect(),
+                    ..snapshot(&JAILS, &all)
+                };
                 match kind % 4 {
-                    0 => nft.replace(&snapshot(&JAILS, &all), now()).expect("replace"),
+                    0 => nft.replace(&all, now()).expect("replace"),
                     1 => {
                         nft.apply(&deltas, now()).expect("apply");
                         // The agent goes and comes back.
                         nft = Nft::open().expect("open");
-                        nft.replace(&snapshot(&JAILS, &all), now()).expect("replace");
+                        nft.replace(&all, now()).expect("replace");
                     }
                     _ => nft.apply(&deltas, now()).expect("apply"),
                 }
-                compare(&ledger)?;
+                compare(&ledger, &allowed)?;
+                same_held(&mut nft, &ledger)?;
             }
             Ok(())
         });
@@ -93,12 +108,30 @@ fn the_sets_cover_what_the_bans_cover_in_every_order() {
     });
 }
 
-fn compare(ledger: &HashMap<(u16, Prefix), Ban>) -> Result<(), TestCaseError> {
+/// The enforcer tells bans, not the parts that cover them.
+fn same_held(nft: &mut Nft, ledger: &HashMap<(u16, Prefix), Ban>) -> Result<(), TestCaseError> {
+    let name = |jail: u16| JAILS[usize::from(jail)].0.to_owned();
+    let told = nft.held(now()).expect("held");
+    let told: BTreeSet<_> = told.iter().map(|one| (one.jail.to_string(), one.source)).collect();
+    let expected = ledger.keys().map(|(jail, source)| (name(*jail), *source)).collect();
+    prop_assert_eq!(told, expected);
+    Ok(())
+}
+
+fn compare(
+    ledger: &HashMap<(u16, Prefix), Ban>,
+    allowed: &BTreeSet<Prefix>,
+) -> Result<(), TestCaseError> {
     let listed = listed();
     for (jail, (name, _)) in (0..).zip(JAILS) {
         for address in probes() {
-            let banned =
-                ledger.keys().any(|(of, source)| *of == jail && source.contains(&address.into()));
+            let let_through = |source: &Prefix| {
+                let inside = |one: &&Prefix| **one != *source && source.contains(one);
+                allowed.iter().filter(inside).any(|one| one.contains(&address.into()))
+            };
+            let banned = ledger.keys().any(|(of, source)| {
+                *of == jail && source.contains(&address.into()) && !let_through(source)
+            });
             let covered = listed
                 .get(name)
                 .is_some_and(|prefixes| prefixes.iter().any(|one| one.contains(&address.into())));
