@@ -18,10 +18,11 @@
 //! # Layers
 //!
 //! `core` → {`config`, `accounts`} → {`source`, `store`, `enforce`, `control`, `host`, `helper`, `metrics`} (these never
-//! import each other) → {`daemon`, `tool`} → `cli` → the binary. `cargo xtask check` checks it.
+//! import each other) → `compat` → {`daemon`, `tool`} → `cli` → the binary. `cargo xtask check` checks it.
 
 #![deny(unsafe_code)]
 
+pub mod compat;
 pub mod config;
 pub mod core;
 

@@ -10,6 +10,7 @@ mod events;
 mod explain;
 mod import;
 mod metrics;
+mod named;
 mod offline;
 mod orders;
 mod output;
@@ -211,6 +212,9 @@ pub fn command() -> clap::Command {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Some(code) = named::main() {
+        return code;
+    }
     let arguments = Arguments::parse();
     match carry_out(arguments) {
         Ok(code) => ExitCode::from(code),

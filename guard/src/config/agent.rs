@@ -36,6 +36,9 @@ pub struct Settings {
     pub state_directory: PathBuf,
     /// `socket`: where `guardctl` meets the agent.
     pub socket: PathBuf,
+    /// `fail2ban-socket`: where Fail2Ban's clients meet the agent, if they may; beside
+    /// `socket` unless it says otherwise.
+    pub fail2ban_socket: Option<PathBuf>,
     /// `helper-socket`: where the agent meets `guard-helper`.
     pub helper_socket: PathBuf,
     /// `bpf-directory`: where maps and links are pinned.
@@ -132,6 +135,7 @@ impl Default for Settings {
             vendor_directory: "/usr/lib/guard".into(),
             state_directory: "/var/lib/guard".into(),
             socket: "/run/guard/guard.sock".into(),
+            fail2ban_socket: Some("/run/guard/fail2ban.sock".into()),
             helper_socket: "/run/guard-helper/helper.sock".into(),
             bpf_directory: "/run/guard/bpf".into(),
             log: LogTarget::File("/var/log/guard/guard.log".into()),
@@ -228,6 +232,8 @@ impl Settings {
         table.path("vendor-directory", &mut self.vendor_directory);
         table.path("state-directory", &mut self.state_directory);
         table.path("socket", &mut self.socket);
+        self.fail2ban_socket = Some(self.socket.with_file_name("fail2ban.sock"));
+        table.path_or_off("fail2ban-socket", &mut self.fail2ban_socket);
         table.path("helper-socket", &mut self.helper_socket);
         table.path("bpf-directory", &mut self.bpf_directory);
         table.log("log", &mut self.log);

@@ -213,6 +213,19 @@ impl<'a> Table<'a> {
         );
     }
 
+    /// Takes an absolute path, or `"off"` for none.
+    pub(crate) fn path_or_off(&mut self, key: &'static str, slot: &mut Option<PathBuf>) {
+        if self.string(key) == Some("off") {
+            *slot = None;
+            return self.take(key, |_| Ok(()));
+        }
+        let mut path = PathBuf::new();
+        self.path(key, &mut path);
+        if !path.as_os_str().is_empty() {
+            *slot = Some(path);
+        }
+    }
+
     /// Takes a table within the table.
     pub(crate) fn table(&mut self, key: &'static str, read: impl FnOnce(&mut Table<'_>)) {
         let value = self.value(key);

@@ -1,9 +1,13 @@
 //! What `guardctl` asks and the agent answers.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::control::event::Event;
 use crate::core::addr::Prefix;
+use crate::core::adjustment::Adjustment;
 use crate::core::effects::Outcome;
 use crate::core::enforced::{Capabilities, Coverage, Dropped};
 use crate::core::figures::Figures;
@@ -53,6 +57,42 @@ pub enum Request {
     Figures,
     /// What happens from now on, until the peer leaves or says anything more.
     Watch,
+    /// Which jails are started?
+    Jails,
+    /// What is this jail like?
+    Jail {
+        /// Which.
+        jail: JailName,
+    },
+    /// Count failures that somebody else saw.
+    Attempt {
+        /// In this jail.
+        jail: JailName,
+        /// Whose.
+        source: Prefix,
+        /// How many.
+        count: u32,
+    },
+    /// Change a jail until the configuration is read anew.
+    Adjust {
+        /// Which.
+        jail: JailName,
+        /// What of it.
+        adjustment: Adjustment,
+    },
+    /// End a jail and its bans until the configuration is read anew.
+    Stop {
+        /// Which; all if absent.
+        #[serde(default)]
+        jail: Option<JailName>,
+    },
+    /// Where are log and store, and how much is logged?
+    Facts,
+    /// Log this much until the configuration is read anew.
+    LogLevel {
+        /// A name such as `INFO`, or Python's number for it.
+        level: String,
+    },
 }
 
 /// How long a ban made by hand lasts.
@@ -80,9 +120,10 @@ pub enum Response {
     },
     /// To [`Request::Explain`], for each started jail, in configuration order.
     Explained(Vec<Standing>),
-    /// To [`Request::Ban`] and [`Request::Unban`]: done, in the store and the kernel.
+    /// To [`Request::Ban`], [`Request::Unban`], [`Request::Attempt`] and
+    /// [`Request::Adjust`]: done, in the store and the kernel.
     Done(Outcome),
-    /// To [`Request::Reload`]: the new configuration is in force.
+    /// To [`Request::Reload`] and [`Request::Stop`]: the new configuration is in force.
     Reloaded(Reloaded),
     /// To [`Request::Figures`].
     Figures(Box<Figures>),
@@ -90,6 +131,12 @@ pub enum Response {
     Watching,
     /// Something happened.
     Event(Event),
+    /// To [`Request::Jails`], in configuration order.
+    Jails(Vec<JailName>),
+    /// To [`Request::Jail`]; `null` if there is no such jail.
+    Jail(Option<Box<JailFacts>>),
+    /// To [`Request::Facts`] and [`Request::LogLevel`].
+    Facts(Facts),
     /// Nothing was done, or less than asked: what, why, and what to do.
     Error(String),
 }
@@ -106,6 +153,9 @@ impl Response {
             | Self::Reloaded(_)
             | Self::Watching
             | Self::Event(_)
+            | Self::Jails(_)
+            | Self::Jail(_)
+            | Self::Facts(_)
             | Self::Error(_) => false,
         }
     }
@@ -123,6 +173,44 @@ pub struct Reloaded {
     pub stopped: Vec<JailName>,
     /// What is worth a look in the configuration.
     pub warnings: Vec<String>,
+}
+
+/// A jail's parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct JailFacts {
+    /// Its name.
+    pub name: JailName,
+    /// Failures that lead to a ban.
+    pub max_retry: u32,
+    /// The window in which they count, in microseconds.
+    pub find_time: Span,
+    /// How long a ban lasts, in microseconds; `null` for ever.
+    pub ban_time: Option<Span>,
+    /// Whom its log lines cannot ban: networks, names and files, then single addresses.
+    pub ignored: Vec<String>,
+    /// What it reads from the journal: alternatives, and what must hold in each.
+    pub journal_matches: Vec<Vec<String>>,
+    /// The log files that it reads at present; absent if it reads none by its nature.
+    pub files: Option<Vec<String>>,
+    /// Its options as its files give them, everything expanded, by name.
+    pub options: BTreeMap<String, String>,
+    /// Names of its actions, as its files give them.
+    pub actions: Vec<String>,
+}
+
+/// Where the agent keeps what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Facts {
+    /// The log's file; absent if it is the journal.
+    pub log: Option<PathBuf>,
+    /// How much is logged.
+    pub log_level: String,
+    /// The store's file.
+    pub store: PathBuf,
+    /// How long earlier bans are remembered, in microseconds.
+    pub history: Span,
 }
 
 /// How a source stands in one jail.

@@ -57,7 +57,7 @@ pub struct Server {
 
 /// Why the socket cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error("making the control socket {}: {cause}", path.display())]
+#[error("making the socket {}: {cause}", path.display())]
 pub struct ServerError {
     path: PathBuf,
     cause: io::Error,
@@ -110,7 +110,23 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
     {
-        let handler = Arc::new(handler);
+        let (handler, bounds) = (Arc::new(handler), self.bounds);
+        let events = self.events.clone();
+        let conversation = move |stream, busy: Arc<AtomicBool>| {
+            let (handler, events) = (Arc::clone(&handler), events.clone());
+            async move { converse(stream, bounds, &*handler, events.as_ref(), &busy).await }
+        };
+        self.serve_with(conversation).await;
+    }
+
+    /// Serves until the future is dropped, in another language than JSON: `conversation`
+    /// says with its flag whether a whole request is in hand, and keeps to the bounds on
+    /// requests itself.
+    pub async fn serve_with<C, F>(&self, conversation: C)
+    where
+        C: Fn(UnixStream, Arc<AtomicBool>) -> F,
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
         // Conversations end with this future.
         let mut conversations = JoinSet::new();
         let mut places = Places::default();
@@ -132,14 +148,10 @@ impl Server {
                 places.give_up_one();
                 conversations.join_next().await;
             }
-            let (handler, bounds) = (Arc::clone(&handler), self.bounds);
-            let events = self.events.clone();
             let busy = Arc::new(AtomicBool::new(false));
-            let flag = Arc::clone(&busy);
+            let spoken = conversation(stream, Arc::clone(&busy));
             let handle = conversations.spawn(async move {
-                if let Err(error) =
-                    converse(stream, bounds, &*handler, events.as_ref(), &flag).await
-                {
+                if let Err(error) = spoken.await {
                     tracing::debug!(target: "fail2ban.transmitter", "peer lost: {error}");
                 }
             });

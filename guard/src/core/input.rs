@@ -1,6 +1,7 @@
 //! Everything that can happen to the engine.
 
 use crate::core::addr::Prefix;
+use crate::core::adjustment::Adjustment;
 use crate::core::entry::Batch;
 use crate::core::host::HostAddresses;
 use crate::core::jail::JailId;
@@ -42,5 +43,21 @@ pub enum Manual {
         jail: Option<JailId>,
         /// Whom, or everybody.
         sources: Option<Vec<Prefix>>,
+    },
+    /// Count failures that somebody else saw, as if they had been logged now.
+    Attempt {
+        /// In this jail.
+        jail: JailId,
+        /// Whose.
+        source: Prefix,
+        /// How many.
+        count: u32,
+    },
+    /// Change a jail's parameters until its configuration is read anew.
+    Adjust {
+        /// The jail.
+        jail: JailId,
+        /// What of it.
+        adjustment: Adjustment,
     },
 }

@@ -230,6 +230,18 @@ pub struct FieldMatch {
     pub values: Vec<String>,
 }
 
+impl JournalMatch {
+    /// As Fail2Ban keeps it: the `FIELD=value` of each alternative.
+    pub fn words(&self) -> Vec<Vec<String>> {
+        let word = |field: &str, value: &String| format!("{field}={value}");
+        let words = |fields: &Vec<FieldMatch>| {
+            let fields = fields.iter();
+            fields.flat_map(|one| one.values.iter().map(|v| word(&one.field, v))).collect()
+        };
+        self.alternatives.iter().map(words).collect()
+    }
+}
+
 /// As Fail2Ban shows it: `FIELD=value FIELD=value + FIELD=value`.
 impl fmt::Display for JournalMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod addr;
+pub mod adjustment;
 pub mod allow;
 pub mod date;
 pub mod delta;

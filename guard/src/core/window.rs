@@ -68,6 +68,14 @@ impl Windows {
         }
     }
 
+    /// Counts from now on by these. Failures that fell out of a shorter window stay
+    /// forgotten, and a source that has more than enough reaches `max_retry` with its
+    /// next one.
+    pub fn adjust(&mut self, find_time: Span, max_retry: u32) {
+        self.find_time = find_time;
+        self.max_retry = max_retry.max(1);
+    }
+
     /// Counts one failure as `weight` of them. Two failures exactly `find_time` apart
     /// count together. No failure before `settled` comes any more.
     pub fn count(

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, sleep, timeout};
 
 use crate::config::agent::Settings;
+use crate::config::described::{self, Described};
 use crate::config::{Diagnostic, Diagnostics};
 use crate::control::event::Events;
 use crate::core::effects::{Change, Effects, Report};
@@ -59,6 +60,8 @@ pub struct Configuration {
     pub jails: Vec<Jail>,
     /// What is wrong, in words, for `status`.
     pub problems: Vec<String>,
+    /// What the files of the enabled jails say.
+    pub described: Vec<Described>,
 }
 
 impl Configuration {
@@ -68,7 +71,8 @@ impl Configuration {
         let (jails, left_out) = sources::startable(jails);
         let mut problems: Vec<String> = diagnostics.errors().map(Diagnostic::line).collect();
         problems.extend(left_out);
-        Self { settings, jails, problems }
+        let (described, _) = described::describe(&settings, true);
+        Self { settings, jails, problems, described }
     }
 
     /// Names of the jails, by [`JailId`](crate::core::jail::JailId).
@@ -110,7 +114,7 @@ impl Agent {
     /// When the host does not let it.
     pub fn start(configuration: Configuration, lasting: &Lasting) -> Result<Self, RunError> {
         let names = configuration.names();
-        let Configuration { settings, jails, mut problems } = configuration;
+        let Configuration { settings, jails, mut problems, described } = configuration;
         // Listen for changes before looking, so that none is missed in between.
         let watch = host::Watch::open().map_err(broken)?;
         let seen = host::read().map_err(broken)?;
@@ -198,7 +202,7 @@ impl Agent {
             })?
         };
         let sources = lasting.counters.clone();
-        let background = Background { backend_reason, problems, sources };
+        let background = Background { backend_reason, problems, sources, described };
         let performer = Performer {
             engine,
             store: Box::new(store),

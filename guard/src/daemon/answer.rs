@@ -5,15 +5,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
+use crate::config::described::Described;
 use crate::control::protocol::{
-    BanRow, BanTime, JailStatus, Request, Response, Standing, StandingBan, Status,
+    BanRow, BanTime, JailFacts, JailStatus, Request, Response, Standing, StandingBan, Status,
 };
 use crate::core::addr::Prefix;
 use crate::core::delta::Ban;
 use crate::core::enforced::{Coverage, Dropped, Held};
 use crate::core::engine::{Engine, JailFigures};
 use crate::core::input::Manual;
-use crate::core::jail::{JailName, LogSource};
+use crate::core::jail::{Jail, JailId, JailName, JournalMatch, LogSource};
 use crate::daemon::enforcing::Picture;
 use crate::daemon::perform::{Performer, Total};
 use crate::daemon::sources::Counters;
@@ -27,6 +28,8 @@ pub struct Background {
     pub problems: Vec<String>,
     /// What happened in the sources.
     pub sources: Counters,
+    /// What the jails' files say.
+    pub described: Vec<Described>,
 }
 
 /// What of a jail goes into its status, but for the kernel's half.
@@ -47,10 +50,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
         .map(|(id, jail)| Known {
             name: jail.name.clone(),
             journal_matches: jail.journal_match().map(ToString::to_string).unwrap_or_default(),
-            files: matches!(jail.source, LogSource::Files(_)).then(|| {
-                let files = performer.background.sources.files.files_of(id);
-                files.iter().map(|path| path.display().to_string()).collect()
-            }),
+            files: files(performer, id, jail),
             figures: performer.engine.figures(id, now),
             total: performer.totals[id.index()],
         })
@@ -118,6 +118,41 @@ pub fn problems(performer: &Performer) -> Vec<String> {
         problems.push(format!("{too_many} log files are not read: there are too many"));
     }
     problems
+}
+
+/// The log files that a jail reads now, if it reads files.
+fn files(performer: &Performer, id: JailId, jail: &Jail) -> Option<Vec<String>> {
+    matches!(jail.source, LogSource::Files(_)).then(|| {
+        let files = performer.background.sources.files.files_of(id);
+        files.iter().map(|path| path.display().to_string()).collect()
+    })
+}
+
+/// The answer to [`Request::Jail`].
+pub fn jail(performer: &Performer, name: &JailName) -> Response {
+    let found = performer.engine.jails().find(|(_, jail)| jail.name == *name);
+    Response::Jail(found.map(|(id, jail)| {
+        let described = performer.background.described.iter();
+        let described = described.clone().find(|found| found.name == name.as_str());
+        let (networks, hosts): (Vec<_>, Vec<_>) =
+            jail.allow.entries().iter().partition(|entry| !entry.is_host());
+        let elsewhere = jail.allow_elsewhere.iter().map(ToString::to_string);
+        let ignored = networks.into_iter().map(ToString::to_string).chain(elsewhere);
+        let ignored = ignored.chain(hosts.into_iter().map(ToString::to_string)).collect();
+        let options = described.into_iter().flat_map(|found| &found.options);
+        let actions = described.into_iter().flat_map(|found| &found.actions);
+        Box::new(JailFacts {
+            name: jail.name.clone(),
+            max_retry: jail.max_retry,
+            find_time: jail.find_time,
+            ban_time: jail.ban_time,
+            ignored,
+            journal_matches: jail.journal_match().map(JournalMatch::words).unwrap_or_default(),
+            files: files(performer, id, jail),
+            options: options.map(|value| (value.name.clone(), value.value.clone())).collect(),
+            actions: actions.map(|action| action.name.clone()).collect(),
+        })
+    }))
 }
 
 /// Makes the answer to [`Request::Bans`], once the kernel was looked at.
@@ -219,12 +254,13 @@ pub fn manual(engine: &Engine, request: Request) -> Result<Manual, String> {
         Request::Unban { jail, sources } => {
             Ok(Manual::Unban { jail: jail.as_ref().map(find).transpose()?, sources })
         }
-        Request::Status
-        | Request::Bans
-        | Request::Explain { .. }
-        | Request::Reload
-        | Request::Figures
-        | Request::Watch => Err("not an order".to_owned()),
+        Request::Attempt { jail, source, count } => {
+            Ok(Manual::Attempt { jail: find(&jail)?, source, count })
+        }
+        Request::Adjust { jail, adjustment } => {
+            Ok(Manual::Adjust { jail: find(&jail)?, adjustment })
+        }
+        _ => Err("not an order".to_owned()),
     }
 }
 

@@ -14,7 +14,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Zoned;
 use tracing::field::{Field, Visit};
@@ -32,11 +33,55 @@ pub struct LogError {
     cause: io::Error,
 }
 
+/// What is logged at least, as Python numbers levels, and what whoever chose that called it.
+static THRESHOLD: AtomicU8 = AtomicU8::new(INFO);
+static CHOSEN: Mutex<Option<String>> = Mutex::new(None);
+const INFO: u8 = 20;
+const NOTICE: u8 = 25;
+
+/// Levels as Fail2Ban names and numbers them.
+const LEVELS: [(&str, u8); 8] = [
+    ("CRITICAL", 50),
+    ("ERROR", 40),
+    ("WARNING", 30),
+    ("NOTICE", NOTICE),
+    ("INFO", INFO),
+    ("DEBUG", 10),
+    ("TRACEDEBUG", 7),
+    ("HEAVYDEBUG", 5),
+];
+
+/// Logs what is at least as grave as this, a name or a number, from now on.
+///
+/// # Errors
+/// When there is no such level.
+pub fn set_level(level: &str) -> Result<(), String> {
+    let level = level.to_ascii_uppercase();
+    let named = LEVELS.iter().find(|(name, _)| *name == level).map(|(_, number)| *number);
+    let number = named.or_else(|| level.parse().ok());
+    let number = number.ok_or_else(|| format!("Invalid log level '{level}'"))?;
+    THRESHOLD.store(number, Ordering::Relaxed);
+    *CHOSEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(level);
+    Ok(())
+}
+
+/// Logs as much as at the start.
+pub fn reset_level() {
+    THRESHOLD.store(INFO, Ordering::Relaxed);
+    *CHOSEN.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// How much is logged, as it was chosen.
+pub fn level() -> String {
+    let chosen = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    chosen.unwrap_or_else(|| "INFO".to_owned())
+}
+
 /// Sends all `tracing` events to where the configuration says from now on.
 ///
 /// # Errors
 /// When the file cannot be opened.
-pub fn start(target: &LogTarget, level: Level) -> Result<(), LogError> {
+pub fn start(target: &LogTarget) -> Result<(), LogError> {
     let sink = match target {
         LogTarget::File(path) => {
             let failed = |cause| LogError { path: path.clone(), cause };
@@ -44,7 +89,7 @@ pub fn start(target: &LogTarget, level: Level) -> Result<(), LogError> {
         }
         LogTarget::Journal => Sink::Journal,
     };
-    let subscriber = Registry::default().with(Log { sink, level });
+    let subscriber = Registry::default().with(Log { sink });
     // A second call within one process (tests) keeps the first log.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
@@ -52,7 +97,6 @@ pub fn start(target: &LogTarget, level: Level) -> Result<(), LogError> {
 
 struct Log {
     sink: Sink,
-    level: Level,
 }
 
 enum Sink {
@@ -62,11 +106,17 @@ enum Sink {
 
 impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if *event.metadata().level() > self.level {
+        let (threshold, number) =
+            (THRESHOLD.load(Ordering::Relaxed), number(*event.metadata().level()));
+        // Of these some are notices.
+        if number.max(NOTICE * u8::from(number == INFO)) < threshold {
             return;
         }
         let mut text = Text::default();
         event.record(&mut text);
+        if number < threshold && !text.notice {
+            return;
+        }
         let name = level_name(*event.metadata().level(), text.notice);
         let target = event.metadata().target();
         match &self.sink {
@@ -126,6 +176,16 @@ fn level_name(level: Level, notice: bool) -> &'static str {
         Level::WARN => "WARNING",
         Level::INFO => "INFO",
         Level::DEBUG | Level::TRACE => "DEBUG",
+    }
+}
+
+/// As Python numbers levels.
+fn number(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 40,
+        Level::WARN => 30,
+        Level::INFO => INFO,
+        Level::DEBUG | Level::TRACE => 10,
     }
 }
 
@@ -190,7 +250,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("guard.log");
         let file = Mutex::new(LogFile::open(&path).expect("a log"));
-        let log = Log { sink: Sink::File(file), level: Level::INFO };
+        let log = Log { sink: Sink::File(file) };
         tracing::subscriber::with_default(Registry::default().with(log), || {
             tracing::info!(target: "fail2ban.actions", notice = true, "[sshd] Ban 10.3.0.1");
             tracing::info!(target: "fail2ban.filter", "[sshd] Found\n{}", "fake line");

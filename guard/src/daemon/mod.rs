@@ -13,6 +13,7 @@ pub mod agent;
 pub mod answer;
 pub mod asking;
 pub mod backend;
+mod compat;
 pub mod detached;
 pub mod enforcing;
 pub mod figures;

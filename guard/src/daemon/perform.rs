@@ -23,7 +23,7 @@ use crate::core::engine::Engine;
 use crate::core::entry::Batch;
 use crate::core::host::Host;
 use crate::core::input::Input;
-use crate::core::jail::JailName;
+use crate::core::jail::{Jail, JailName};
 use crate::core::question::{self, Question};
 use crate::core::time::{Span, Timestamp};
 use crate::daemon::answer::{self, Background};
@@ -48,6 +48,8 @@ pub enum Command {
     Ping(oneshot::Sender<()>),
     /// Why is the store not up to date, if it is not?
     Behind(oneshot::Sender<Option<String>>),
+    /// The jails as they are now, by hand changed or not.
+    Jails(oneshot::Sender<Vec<Jail>>),
 }
 
 /// Failures and bans of one jail since it first started.
@@ -264,6 +266,9 @@ impl Performer {
                 // Whoever asked may have left.
                 let _ = to.send(self.store_problem.clone());
             }
+            Command::Jails(to) => {
+                let _ = to.send(self.engine.jails().map(|(_, jail)| jail.clone()).collect());
+            }
             Command::Ask(request, to) => match request {
                 Request::Status => {
                     let answer = Box::new(answer::status(self));
@@ -281,7 +286,13 @@ impl Performer {
                     let answer = Box::new(answer::explain(self, source));
                     self.send(Job::Look { answer, to });
                 }
-                Request::Ban { .. } | Request::Unban { .. } if stuck => {
+                Request::Jails => {
+                    let _ = to.send(Response::Jails(self.names.clone()));
+                }
+                Request::Jail { jail } => {
+                    let _ = to.send(answer::jail(self, &jail));
+                }
+                _ if stuck => {
                     let problem = self.store_problem.clone().unwrap_or_default();
                     let _ = to.send(Response::Error(format!("nothing was done: {problem}")));
                 }

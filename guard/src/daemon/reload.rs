@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::config::agent::{Backend, Settings};
 use crate::config::{self, Diagnostic, Severity};
 use crate::control::protocol::Reloaded;
-use crate::core::jail::JailName;
+use crate::core::jail::{Jail, JailName};
 use crate::daemon::agent::Configuration;
 
 /// Where the configuration is written.
@@ -41,6 +41,8 @@ pub struct Next {
     pub configuration: Configuration,
     /// What is worth a look in it.
     pub warnings: Vec<String>,
+    /// Whether it is what the files say.
+    pub read_anew: bool,
 }
 
 /// Reads the configuration anew; `now` are the settings in force.
@@ -62,16 +64,37 @@ pub fn read(origin: &Origin, now: &Settings) -> Result<Next, String> {
     let warnings = warnings.map(Diagnostic::line).collect();
     let configuration = Configuration::new(settings, loaded.jails, &loaded.diagnostics);
     if configuration.problems.is_empty() {
-        Ok(Next { configuration, warnings })
+        Ok(Next { configuration, warnings, read_anew: true })
     } else {
         Err(configuration.problems.join("\n"))
     }
+}
+
+/// The configuration in force, with the jails as they are now, without one of them or
+/// without any.
+///
+/// # Errors
+/// When there is no such jail.
+pub fn without(
+    now: &Configuration,
+    jails: Vec<Jail>,
+    gone: Option<&JailName>,
+) -> Result<Next, String> {
+    let before = jails.len();
+    let stays = |jail: &Jail| gone.is_some_and(|gone| jail.name != *gone);
+    let jails: Vec<Jail> = jails.into_iter().filter(stays).collect();
+    if let Some(gone) = gone.filter(|_| jails.len() == before) {
+        return Err(format!("Sorry but the jail '{gone}' does not exist"));
+    }
+    let configuration = Configuration { jails, ..now.clone() };
+    Ok(Next { configuration, warnings: Vec::new(), read_anew: false })
 }
 
 /// Keys that differ and are only read at a start.
 fn fixed(now: &Settings, next: &Settings) -> Vec<&'static str> {
     [
         ("socket", now.socket == next.socket),
+        ("fail2ban-socket", now.fail2ban_socket == next.fail2ban_socket),
         ("log", now.log == next.log),
         ("state-directory", now.state_directory == next.state_directory),
         ("bpf-directory", now.bpf_directory == next.bpf_directory),
@@ -108,6 +131,8 @@ mod tests {
         let now = Settings::default();
         let next = Settings { socket: "/run/other".into(), ..now.clone() };
         assert_eq!(fixed(&now, &next), ["socket"]);
+        let next = Settings { fail2ban_socket: None, ..now.clone() };
+        assert_eq!(fixed(&now, &next), ["fail2ban-socket"]);
         let next = Settings { backend: Backend::Nft, jail_directory: "/x".into(), ..now.clone() };
         assert_eq!(fixed(&now, &next), [""; 0]);
     }

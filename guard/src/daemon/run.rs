@@ -18,14 +18,15 @@ use crate::config::agent::{LogTarget, Settings};
 use crate::config::{self, Loaded, Severity};
 use crate::control::event::{Events, What};
 use crate::control::figures;
-use crate::control::protocol::{Request, Response};
+use crate::control::protocol::{Facts, Request, Response};
 use crate::control::server::{Bounds, Server};
+use crate::core::jail::JailName;
 use crate::daemon::agent::{Agent, Configuration, Lasting};
-use crate::daemon::log;
 use crate::daemon::meters::Meters;
 use crate::daemon::perform::Command;
 use crate::daemon::reload::{self, Next, Origin};
 use crate::daemon::sources::Counters;
+use crate::daemon::{compat, log};
 use crate::enforce::Moment;
 use crate::host;
 
@@ -49,6 +50,16 @@ pub enum RunError {
 /// How long the engine may take to say how it is.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
+const SILENT: &str = "the engine does not answer";
+
+/// Why another agent is to take the place of one.
+enum Wish {
+    /// The files say something else.
+    Reload,
+    /// One jail, or all, are to end.
+    Without(Option<JailName>),
+}
+
 /// A request from the socket, and who waits for the answer.
 type Asked = (Request, oneshot::Sender<Response>);
 
@@ -58,8 +69,7 @@ type Asked = (Request, oneshot::Sender<Response>);
 /// When the configuration or the host does not let it run.
 pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
     let loaded = config::jails(settings);
-    let level = tracing::Level::INFO;
-    log::start(&settings.log, level).map_err(|cause| {
+    log::start(&settings.log).map_err(|cause| {
         let place = match &settings.log {
             LogTarget::File(path) => path.display().to_string(),
             LogTarget::Journal => "the journal".to_owned(),
@@ -110,6 +120,7 @@ async fn process(configuration: Configuration, options: RunOptions) -> Result<()
     let server = server.map_err(broken)?.telling(process.lasting.events.clone());
     let figures = figures::Server::bind(&process.current.settings.figures_socket());
     let figures = figures.map_err(broken)?;
+    let compat = compat::bind(&process.current.settings);
     notify(&[NotifyState::Ready]);
     let (ask, mut asked) = mpsc::unbounded_channel::<Asked>();
     let told = {
@@ -126,13 +137,14 @@ async fn process(configuration: Configuration, options: RunOptions) -> Result<()
         }
     };
     let agent = tokio::select! {
-        () = server.serve(answer) => return Ok(()),
+        () = server.serve(answer.clone()) => return Ok(()),
         () = figures.serve(told) => return Ok(()),
+        () = compat::serve(compat.as_ref(), answer) => return Ok(()),
         agent = live => agent?,
     };
     notify(&[NotifyState::Stopping]);
     tracing::info!(target: "fail2ban.server", "guard stops; the bans stay in the kernel");
-    drop((server, figures));
+    drop((server, figures, compat));
     agent.stop().await;
     Ok(())
 }
@@ -164,21 +176,22 @@ impl Process {
         let commands = agent.commands();
         let wishes = async {
             loop {
-                let to = tokio::select! {
+                let (wish, to) = tokio::select! {
                     told = signals.next() => match told {
                         Told::Stop => return None,
-                        Told::Reload => None,
+                        Told::Reload => (Wish::Reload, None),
                     },
                     asked = asked.recv() => match asked {
-                        Some((Request::Reload, to)) => Some(to),
+                        Some((Request::Reload, to)) => (Wish::Reload, Some(to)),
+                        Some((Request::Stop { jail }, to)) => (Wish::Without(jail), Some(to)),
                         Some((request, to)) => {
-                            let _ = commands.send(Command::Ask(request, to));
+                            self.pass_on(request, to, &commands);
                             continue;
                         }
                         None => return None,
                     },
                 };
-                let mut next = Box::pin(self.read_anew(&commands));
+                let mut next = Box::pin(self.next(wish, &commands));
                 let mut again = false;
                 // Others need not wait for that.
                 let next = loop {
@@ -189,20 +202,18 @@ impl Process {
                             }
                             // It may be about files that had been read already.
                             again = false;
-                            next = Box::pin(self.read_anew(&commands));
+                            next = Box::pin(self.next(Wish::Reload, &commands));
                         }
                         told = signals.next() => match told {
                             Told::Stop => return None,
                             Told::Reload => again = true,
                         },
                         asked = asked.recv() => match asked {
-                            Some((Request::Reload, to)) => {
+                            Some((Request::Reload | Request::Stop { .. }, to)) => {
                                 let busy = "the configuration is being read already";
                                 let _ = to.send(Response::Error(busy.to_owned()));
                             }
-                            Some((request, to)) => {
-                                let _ = commands.send(Command::Ask(request, to));
-                            }
+                            Some((request, to)) => self.pass_on(request, to, &commands),
                             None => return None,
                         },
                     }
@@ -219,17 +230,58 @@ impl Process {
         }
     }
 
-    async fn read_anew(&self, commands: &mpsc::UnboundedSender<Command>) -> Result<Next, String> {
-        let (origin, settings) = (self.origin.clone(), self.current.settings.clone());
-        let next = spawn_blocking(move || reload::read(&origin, &settings)).await;
-        let next = next.map_err(|error: JoinError| error.to_string())??;
+    /// Answers what is about the process; the rest is the agent's.
+    fn pass_on(
+        &self,
+        request: Request,
+        to: oneshot::Sender<Response>,
+        commands: &mpsc::UnboundedSender<Command>,
+    ) {
+        let told = match request {
+            Request::Facts => Ok(()),
+            Request::LogLevel { level } => log::set_level(&level),
+            request => {
+                let _ = commands.send(Command::Ask(request, to));
+                return;
+            }
+        };
+        let settings = &self.current.settings;
+        let log = match &settings.log {
+            LogTarget::File(path) => Some(path.clone()),
+            LogTarget::Journal => None,
+        };
+        let (store, history) = (settings.store(), settings.limits.history);
+        let facts = Facts { log, log_level: log::level(), store, history };
+        let _ = to.send(told.map_or_else(Response::Error, |()| Response::Facts(facts)));
+    }
+
+    /// The configuration that is wished for.
+    async fn next(
+        &self,
+        wish: Wish,
+        commands: &mpsc::UnboundedSender<Command>,
+    ) -> Result<Next, String> {
+        let next = match wish {
+            Wish::Reload => {
+                let (origin, settings) = (self.origin.clone(), self.current.settings.clone());
+                let next = spawn_blocking(move || reload::read(&origin, &settings)).await;
+                next.map_err(|error: JoinError| error.to_string())??
+            }
+            Wish::Without(jail) => {
+                let (to, jails) = oneshot::channel();
+                let _ = commands.send(Command::Jails(to));
+                let jails = timeout(ANSWER_PATIENCE, jails).await;
+                let Ok(Ok(jails)) = jails else { return Err(SILENT.to_owned()) };
+                reload::without(&self.current, jails, jail.as_ref())?
+            }
+        };
         // What the store does not have the next agent would not know.
         let (to, behind) = oneshot::channel();
         let _ = commands.send(Command::Behind(to));
         match timeout(ANSWER_PATIENCE, behind).await {
             Ok(Ok(None)) => Ok(next),
             Ok(Ok(Some(problem))) => Err(problem),
-            Ok(Err(_)) | Err(_) => Err("the engine does not answer".to_owned()),
+            Ok(Err(_)) | Err(_) => Err(SILENT.to_owned()),
         }
     }
 
@@ -254,9 +306,12 @@ impl Process {
                 for warning in &change.warnings {
                     tracing::warn!(target: "fail2ban.configreader", "{warning}");
                 }
-                tracing::info!(target: "fail2ban.server", "configuration reloaded");
                 self.lasting.meters.reloaded(now().wall);
                 self.lasting.events.tell(What::Reloaded(change.clone()));
+                if next.read_anew {
+                    log::reset_level();
+                    tracing::info!(target: "fail2ban.server", "configuration reloaded");
+                }
                 self.current = next.configuration;
                 if let Some(to) = to {
                     let _ = to.send(Response::Reloaded(change));

@@ -1,5 +1,6 @@
 //! The engine: scenarios here, random timelines in [`timelines`].
 
+mod adjusting;
 mod asking;
 mod files;
 mod networks;

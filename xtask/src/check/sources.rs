@@ -22,6 +22,8 @@ const LAYERS: &[&[&str]] = &[
     &["core"],
     &["config", "accounts"],
     &["source", "store", "enforce", "control", "helper", "host", "metrics", "share"],
+    // Fail2Ban's socket in front of the control socket's verbs.
+    &["compat"],
     &["daemon", "tool"],
     // `guardctl run` starts the daemon; the daemon knows nothing of command lines.
     &["cli"],

@@ -37,6 +37,7 @@ fn figures(seconds: i64, jails: Vec<JailCounts>, dropped: Option<u64>) -> Figure
         interface: interface.to_owned(),
         means: means.to_owned(),
         reason: "why".to_owned(),
+        dropped: None,
     };
     Figures {
         version: "9.8.7".to_owned(),
@@ -90,7 +91,8 @@ fn screen(top: &Top, size: (u16, u16), colour: bool) -> (Vec<String>, Vec<Color>
     let buffer = terminal.backend().buffer();
     let cells = buffer.content();
     let lines = cells.chunks(size.0.into());
-    let lines = lines.map(|line| line.iter().map(|cell| cell.symbol()).collect()).collect();
+    let lines =
+        lines.map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect()).collect();
     let colours = cells.iter().map(|cell| cell.fg).filter(|colour| *colour != Color::Reset);
     (lines, colours.collect())
 }

@@ -14,7 +14,8 @@ fn parse(text: &str) -> Result<Settings, Diagnostics> {
 fn documented() -> String {
     let is_key = |line: &str| {
         let key = line.strip_prefix('#').and_then(|line| line.split_once(" = "));
-        key.is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+        let of_key = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        key.is_some_and(|(key, _)| key.bytes().all(of_key))
     };
     let line = |line: &str| if is_key(line) { line[1..].to_owned() } else { line.to_owned() };
     SHIPPED.lines().map(line).collect::<Vec<_>>().join("\n")
@@ -51,6 +52,7 @@ fn every_key_is_taken() {
         vendor-directory = "/b"
         state-directory = "/c"
         socket = "/d"
+        fail2ban-socket = "/g"
         helper-socket = "/f"
         bpf-directory = "/e"
         log = "journal"
@@ -74,6 +76,7 @@ fn every_key_is_taken() {
         vendor_directory: "/b".into(),
         state_directory: "/c".into(),
         socket: "/d".into(),
+        fail2ban_socket: Some("/g".into()),
         helper_socket: "/f".into(),
         bpf_directory: "/e".into(),
         log: LogTarget::Journal,
@@ -88,6 +91,15 @@ fn every_key_is_taken() {
         },
     };
     assert_eq!(parse(text).expect("it parses"), expected);
+}
+
+#[test]
+fn fail2bans_socket_lies_beside_the_other_or_is_off() {
+    let socket = |text: &str| parse(text).expect("it parses").fail2ban_socket;
+    assert_eq!(socket("socket = \"/x/y\""), Some("/x/fail2ban.sock".into()));
+    assert_eq!(socket("socket = \"/x/y\"\nfail2ban-socket = \"/z\""), Some("/z".into()));
+    assert_eq!(socket("fail2ban-socket = \"off\""), None);
+    assert!(parse("fail2ban-socket = \"on\"").is_err());
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! What people order: bans and unbans by hand.
+//! What people order: bans and unbans by hand, and changes of a jail while it runs.
 
 use super::Engine;
 use super::banning::{Wish, ended};
 use crate::core::addr::Prefix;
+use crate::core::adjustment::Adjustment;
 use crate::core::delta::Terms;
 use crate::core::effects::{Change, Effects, Outcome};
+use crate::core::failure::Failure;
 use crate::core::input::Manual;
 use crate::core::jail::JailId;
 use crate::core::reason::{Allowed, Reason};
@@ -22,7 +24,55 @@ impl Engine {
                 self.ban_by_hand(now, jail, sources, ban_time, force, effects)
             }
             Manual::Unban { jail, sources } => self.unban_by_hand(now, jail, sources, effects),
+            Manual::Attempt { jail, source, count } => {
+                self.count_by_hand(now, jail, source, count, effects)
+            }
+            Manual::Adjust { jail, adjustment } => self.adjust(jail, &adjustment, effects),
         }
+    }
+
+    /// Counts failures that nobody logged. Whoever must not be banned is refused, as with
+    /// a ban by hand; here nothing overrules that.
+    fn count_by_hand(
+        &mut self,
+        now: Timestamp,
+        jail: JailId,
+        source: Prefix,
+        count: u32,
+        effects: &mut Effects,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        if let Err(allowed) = self.gate(jail).clear(source) {
+            outcome.refused.push((source, allowed));
+            return outcome;
+        }
+        let before = self.ledger.len();
+        // More of them say no more.
+        for _ in 0..count.min(self.cells[jail.index()].jail.max_retry) {
+            self.count(now, Failure { jail, source, time: now, user: None }, effects);
+            if self.ledger.len() > before {
+                break;
+            }
+        }
+        outcome.changed = self.ledger.len().saturating_sub(before);
+        outcome
+    }
+
+    fn adjust(&mut self, jail: JailId, adjustment: &Adjustment, effects: &mut Effects) -> Outcome {
+        let mut outcome = Outcome::default();
+        let cell = &mut self.cells[jail.index()];
+        let found = cell.jail.adjust(adjustment);
+        cell.windows.adjust(cell.jail.find_time, cell.jail.max_retry);
+        match adjustment {
+            Adjustment::Allow(_) => {
+                let before = self.ledger.len();
+                self.lift_forbidden(effects);
+                outcome.changed = before - self.ledger.len();
+            }
+            Adjustment::Disallow(entry) if !found => outcome.unchanged.push(*entry),
+            _ => {}
+        }
+        outcome
     }
 
     fn ban_by_hand(
