@@ -202,6 +202,23 @@ fn what_was_logged_before_an_unban_and_read_after_it_does_not_count() {
 }
 
 #[test]
+fn the_portions_in_which_a_journal_is_read_do_not_matter() {
+    // The clock was set back by a second before the last entry of the first.
+    let set_back = vec![entry(1, 0, 940), entry(1, 0, 940), entry(1, 0, 1_001), entry(1, 0, 1_000)];
+    let neighbour = vec![entry(2, 0, 940), entry(2, 0, 940), entry(2, 0, 1_000)];
+    let entries = [set_back, neighbour].concat();
+    let banned = BTreeMap::from([((0, source(2)), Some(1_000 + BAN_TIME))]);
+    for portion in 1..=entries.len() {
+        let (mut engine, _) = engine(Stored::default(), at(0));
+        for entries in entries.chunks(portion) {
+            let last = entries.last().expect("one").time.seconds();
+            engine.handle(at(1_001), batch(entries.to_vec(), 1, last));
+        }
+        assert_eq!(bans(&engine), banned, "in portions of {portion}");
+    }
+}
+
+#[test]
 fn a_full_ledger_refuses_loudly() {
     let limits = Limits { bans: 1, ..LIMITS };
     let none = (AllowList::default(), HostAddresses::default());
