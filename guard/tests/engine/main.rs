@@ -166,7 +166,10 @@ fn an_address_that_becomes_the_hosts_own_is_let_in_again() {
     let own = vec![source(1).address()];
     let host = HostAddresses { own, ..HostAddresses::default() };
     let effects = engine.handle(at(2), Input::HostAddresses(host));
-    assert_eq!(effects.enforce, [Delta::Unban { jail: JailId(1), source: source(1) }]);
+    let unban = Delta::Unban { jail: JailId(1), source: source(1) };
+    // And bans of prefixes let through whom the host is now, not whom it was.
+    let through = [Delta::Allow(source(1)), Delta::Disallow(source(8))];
+    assert_eq!(effects.enforce, [[unban].as_slice(), &through].concat());
     assert_eq!(bans(&engine), BTreeMap::from([((1, source(2)), None)]));
 }
 
