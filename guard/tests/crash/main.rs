@@ -42,7 +42,7 @@ const OVER: Span = Span::from_seconds(60);
 
 #[test]
 fn a_crash_anywhere_changes_nothing() {
-    try_all(90_000, timelines(40), |timeline| run(&timeline, &Backing::Memory));
+    try_all(90_000, timelines(30), |timeline| run(&timeline, &Backing::Memory));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_crash_anywhere_changes_nothing_on_a_real_database() {
     let path = home.path().join("guard.sqlite3");
     let made = made_store(&path);
     let sqlite = Backing::Sqlite(path);
-    try_all(10_000, timelines(120), move |timeline| {
+    try_all(10_000, timelines(90), move |timeline| {
         let disk = if timeline.fresh { Disk::default() } else { made.clone() };
         vfs::with_disk(|here| *here = disk);
         run(&timeline, &sqlite)

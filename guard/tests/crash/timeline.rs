@@ -92,7 +92,7 @@ pub(crate) fn timelines(places: u16) -> impl Strategy<Value = Timeline> {
         prop::bool::weighted(0.05),
         1_usize..5,
         prop::option::of(0_usize..3),
-        prop::collection::vec(step, 1..20),
+        prop::collection::vec(step, 1..14),
         prop::collection::vec(planned, 0..5),
     )
         .prop_map(|((kind, late), fresh, batch, pace, steps, faults)| Timeline {

@@ -166,7 +166,10 @@ fn an_address_that_becomes_the_hosts_own_is_let_in_again() {
     let own = vec![source(1).address()];
     let host = HostAddresses { own, ..HostAddresses::default() };
     let effects = engine.handle(at(2), Input::HostAddresses(host));
-    assert_eq!(effects.enforce, [Delta::Unban { jail: JailId(1), source: source(1) }]);
+    let unban = Delta::Unban { jail: JailId(1), source: source(1) };
+    // And bans of prefixes let through whom the host is now, not whom it was.
+    let through = [Delta::Allow(source(1)), Delta::Disallow(source(8))];
+    assert_eq!(effects.enforce, [[unban].as_slice(), &through].concat());
     assert_eq!(bans(&engine), BTreeMap::from([((1, source(2)), None)]));
 }
 
@@ -198,6 +201,23 @@ fn what_was_logged_before_an_unban_and_read_after_it_does_not_count() {
         let effects = engine.handle(at(99), batch(Vec::new(), 4, 99));
         let over = |change: &Change| matches!(change, Change::Pardon { until: None, .. });
         assert!(effects.persist.iter().any(over), "and the pardon is not kept");
+    }
+}
+
+#[test]
+fn the_portions_in_which_a_journal_is_read_do_not_matter() {
+    // The clock was set back by a second before the last entry of the first.
+    let set_back = vec![entry(1, 0, 940), entry(1, 0, 940), entry(1, 0, 1_001), entry(1, 0, 1_000)];
+    let neighbour = vec![entry(2, 0, 940), entry(2, 0, 940), entry(2, 0, 1_000)];
+    let entries = [set_back, neighbour].concat();
+    let banned = BTreeMap::from([((0, source(2)), Some(1_000 + BAN_TIME))]);
+    for portion in 1..=entries.len() {
+        let (mut engine, _) = engine(Stored::default(), at(0));
+        for entries in entries.chunks(portion) {
+            let last = entries.last().expect("one").time.seconds();
+            engine.handle(at(1_001), batch(entries.to_vec(), 1, last));
+        }
+        assert_eq!(bans(&engine), banned, "in portions of {portion}");
     }
 }
 

@@ -154,3 +154,14 @@ fn two_jails_that_read_own_bans_do_not_feed_each_other_for_ever() {
     let jails: Vec<u16> = bans(&engine).keys().map(|(jail, _)| *jail).collect();
     assert_eq!(jails, [0, 2, 3]);
 }
+
+#[test]
+fn who_fails_while_banned_has_not_come_back_even_when_that_is_read_late() {
+    for (failed, until) in [(50, None), (102, Some(102 + 2 * BAN_TIME))] {
+        let (mut engine, _) = engine_of(growing(&escalation()), Stored::default(), at(0));
+        engine.handle(at(1), batch(vec![entry(1, 0, 1), entry(1, 0, 1), entry(1, 0, 1)], 1, 1));
+        assert_eq!(bans(&engine).len(), 1);
+        engine.handle(at(160), batch(vec![entry(1, 0, failed), entry(1, 0, failed)], 2, failed));
+        assert_eq!(bans(&engine).get(&(0, source(1))).copied(), until.map(Some));
+    }
+}
