@@ -1,4 +1,5 @@
-//! `ignorecommand` on a real host: agent, socket and helper as systemd runs them.
+//! What systemd runs beside the agent, on a real host: the helper for `ignorecommand`, and
+//! the exporter of metrics.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use guard_tests::container::USER;
-use guard_tests::deadline::wait_until;
+use guard_tests::deadline::{wait_for, wait_until};
 use guard_tests::installed::{Installed, PATIENCE};
 use guard_tests::lan::{ATTACKER, NEIGHBOUR};
 use guard_tests::root::Suite;
@@ -14,6 +15,7 @@ use guard_tests::root::Suite;
 const SSH: u16 = 22;
 const SOCKET: &str = "guard-helper.socket";
 const HELPER: &str = "guard-helper.service";
+const EXPORTER: &str = "guard-metrics.service";
 
 #[test]
 fn a_program_lets_an_address_off_on_bookworm() -> Result<()> {
@@ -52,8 +54,9 @@ fn a_program_lets_an_address_off(suite: Suite) -> Result<()> {
     guarded.wait_until_cut_off(ATTACKER, SSH)?;
     guarded.logs_in(NEIGHBOUR)?;
     guarded.wait_for_bans(&["sshd 10.3.0.1"])?;
-    it_ran_without_rights(&guarded)?;
+    it_ran_without_rights(&guarded, HELPER, "guard-helper")?;
     somebody_is_told(&guarded, "ban 10.3.0.1 guard-helper {")?;
+    metrics_are_served(&guarded)?;
     ensure!(!says_trouble(&guarded)?, "an answer is no trouble");
 
     // Without the helper nobody is let off, and that is told.
@@ -76,9 +79,27 @@ fn a_program_lets_an_address_off(suite: Suite) -> Result<()> {
     Ok(())
 }
 
-fn it_ran_without_rights(guarded: &Installed) -> Result<()> {
-    let process = guarded.host.unit(HELPER, "MainPID")?;
-    ensure!(process != "0", "the helper does not run");
+/// By a process that can do nothing else: it may read one socket, and not the other.
+fn metrics_are_served(guarded: &Installed) -> Result<()> {
+    guarded.host.exec(&["systemctl", "start", EXPORTER])?;
+    let get = "exec 3<>/dev/tcp/127.0.0.1/9779 || exit; \
+               printf 'GET /metrics HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n' >&3; cat <&3";
+    let page = wait_for("metrics are served", PATIENCE, || {
+        let output = guarded.host.exec_output(&["bash", "-c", get])?;
+        let page = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(page.contains("guard_up").then_some(page))
+    })?;
+    ensure!(page.contains("\nguard_bans_held{jail=\"sshd\"} 1\n"), "{page}");
+    it_ran_without_rights(guarded, EXPORTER, "guard-metrics")?;
+    let modes = ["stat", "--format=%U:%G %a", "/run/guard/metrics.sock", "/run/guard/guard.sock"];
+    let modes = guarded.host.exec(&modes)?;
+    ensure!(modes == "guard:guard-metrics 660\nguard:guard 660\n", "{modes}");
+    Ok(())
+}
+
+fn it_ran_without_rights(guarded: &Installed, unit: &str, owner: &str) -> Result<()> {
+    let process = guarded.host.unit(unit, "MainPID")?;
+    ensure!(process != "0", "{unit} does not run");
     let status = guarded.host.exec(&["cat", &format!("/proc/{process}/status")])?;
     let field = |name: &str| {
         status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
@@ -86,7 +107,7 @@ fn it_ran_without_rights(guarded: &Installed) -> Result<()> {
     ensure!(field("CapEff:") == "0000000000000000", "{status}");
     ensure!(!field("Uid:").split_whitespace().any(|user| user == "0"), "{status}");
     let user = guarded.host.exec(&["stat", "--format=%U", &format!("/proc/{process}")])?;
-    ensure!(user == "guard-helper\n", "it runs as {user}");
+    ensure!(user == format!("{owner}\n"), "{unit} runs as {user}");
     Ok(())
 }
 
