@@ -36,6 +36,7 @@ use crate::core::window::Counted;
 use asking::Asking;
 use banning::ended;
 use cell::Cell;
+pub use cell::JailFigures;
 use lists::Place;
 
 /// Bounds on what an attacker can make grow.
@@ -116,15 +117,6 @@ pub struct Stored {
     pub correlations: Vec<(JailId, String, String)>,
     /// Whose failures until when do not count; `None` is everybody.
     pub pardons: Vec<(JailId, Option<Prefix>, Timestamp)>,
-}
-
-/// A jail in figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct JailFigures {
-    /// Sources with a failure within the last `findtime`.
-    pub failing: usize,
-    /// Sources that were given up because a limit is reached.
-    pub evicted: u64,
 }
 
 impl Engine {

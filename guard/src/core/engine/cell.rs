@@ -36,6 +36,15 @@ pub(super) struct Cell {
     pub(super) answers: Kept<bool>,
 }
 
+/// A jail in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JailFigures {
+    /// Sources with a failure within the last `findtime`.
+    pub failing: usize,
+    /// Sources that were given up because a limit is reached.
+    pub evicted: u64,
+}
+
 impl Cell {
     /// A jail that knows nothing yet.
     pub(super) fn new(jail: Jail, limits: &Limits) -> Self {

@@ -10,9 +10,10 @@ use crate::core::delta::Delta;
 use crate::core::jail::JailId;
 use crate::core::time::Timestamp;
 use crate::enforce::EnforceError;
+use crate::enforce::nft::Nft;
 use crate::enforce::nft::nets::{Allowed, Turnover};
+use crate::enforce::nft::plan::is_live;
 use crate::enforce::nft::rule::Family;
-use crate::enforce::nft::{Nft, is_live};
 
 /// What changes.
 #[derive(Debug, Default)]

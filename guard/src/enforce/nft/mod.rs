@@ -38,15 +38,15 @@ use std::collections::{HashMap, HashSet};
 use rustix::io::Errno;
 
 use crate::core::addr::Prefix;
-use crate::core::delta::{Ban, Delta, JailPorts, Snapshot};
+use crate::core::delta::{Delta, JailPorts, Snapshot};
 use crate::core::host::Host;
 use crate::core::jail::{JailId, JailName};
-use crate::core::time::Timestamp;
 use crate::enforce::nft::changes::{Change, Changes};
 use crate::enforce::nft::connection::{Connection, Refusal};
 use crate::enforce::nft::found::{Found, Sources, read_sources};
 use crate::enforce::nft::nets::{Allowed, Nets};
 use crate::enforce::nft::plan::Desired;
+use crate::enforce::nft::plan::is_live;
 use crate::enforce::nft::rule::{Family, Rule};
 use crate::enforce::nft::watch::Watch;
 use crate::enforce::{Capabilities, Coverage, EnforceError, Enforcer, Held, Moment, Noticed};
@@ -394,8 +394,4 @@ fn is_enforced(jails: &[JailPorts], found: &Found, set: &str, family: Family) ->
             .all(|rule| found.effective().any(|effective| effective == rule)),
         None => found.effective().any(|rule| rule.set == set && rule.family == family),
     }
-}
-
-fn is_live(ban: &Ban, now: Timestamp) -> bool {
-    ban.until.is_none_or(|until| until > now)
 }

@@ -10,11 +10,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::core::addr::Prefix;
-use crate::core::delta::{JailPorts, Snapshot};
+use crate::core::delta::{Ban, JailPorts, Snapshot};
 use crate::core::time::Timestamp;
 use crate::enforce::nft::batch::Batch;
 use crate::enforce::nft::found::{Found, FoundChain, Sources};
-use crate::enforce::nft::is_live;
 use crate::enforce::nft::nets::{Allowed, Nets};
 use crate::enforce::nft::rule::{Family, Rule};
 
@@ -78,6 +77,11 @@ impl Desired {
     fn set(&self, name: &str) -> Option<&DesiredSet> {
         self.sets.iter().find(|set| set.name == name)
     }
+}
+
+/// Whether a ban has not ended at a time.
+pub(super) fn is_live(ban: &Ban, now: Timestamp) -> bool {
+    ban.until.is_none_or(|until| until > now)
 }
 
 /// Fills `batch` with what makes the table as desired. `held` has the sources of the
