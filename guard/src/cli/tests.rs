@@ -81,6 +81,53 @@ fn every_verb_has_examples_that_are_right() {
     }
 }
 
+/// The commands of a document: lines of its blocks, and what stands in code within lines.
+fn commands(document: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut in_block = false;
+    for line in document.lines() {
+        if line.trim_start().starts_with("```") {
+            in_block = !in_block;
+        } else if in_block {
+            let line = line.trim().trim_start_matches("$ ").trim_start_matches("sudo ");
+            let line = line.split(" # ").next().unwrap_or(line);
+            commands.push(line.split("   ").next().unwrap_or(line).trim().to_owned());
+        } else {
+            // Every other piece is code.
+            commands.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    // What is left out or chosen between is no command yet.
+    let whole = |command: &String| !command.contains(['[', '…', '<', '|', '*']);
+    commands.retain(|command| command.starts_with("guardctl ") && whole(command));
+    commands
+}
+
+#[test]
+fn every_guardctl_in_the_documents_is_one_that_there_is() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut documents = vec![root.join("README.md"), root.join("SECURITY.md")];
+    let docs = root.join("docs").read_dir().expect("docs");
+    documents.extend(docs.map(|entry| entry.expect("a file").path()));
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for path in documents {
+        let text = std::fs::read_to_string(&path).expect("a document");
+        for command in commands(&text) {
+            for invocation in invocations(&command) {
+                seen += 1;
+                let Err(error) = Arguments::try_parse_from(&invocation) else { continue };
+                use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+                if !matches!(error.kind(), DisplayHelp | DisplayVersion) {
+                    wrong.push(format!("{}: `{command}`: {error}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 50, "only {seen} commands were found");
+}
+
 #[test]
 fn every_verb_and_argument_is_described() {
     for (name, verb) in verbs() {

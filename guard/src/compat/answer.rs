@@ -121,11 +121,15 @@ where
 
     /// Bans that the kernel holds.
     pub(super) async fn bans(&self) -> Result<Vec<BanRow>, Fault> {
+        let mut bans = self.all_bans().await?;
+        bans.retain(|ban| ban.enforced);
+        Ok(bans)
+    }
+
+    /// Those too that the kernel lacks for the moment.
+    pub(super) async fn all_bans(&self) -> Result<Vec<BanRow>, Fault> {
         match self.ask(Request::Bans).await? {
-            Response::Bans { mut bans, .. } => {
-                bans.retain(|ban| ban.enforced);
-                Ok(bans)
-            }
+            Response::Bans { bans, .. } => Ok(bans),
             _ => Err(confused()),
         }
     }

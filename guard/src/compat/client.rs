@@ -59,7 +59,7 @@ impl Client {
         }
         answer.truncate(answer.len() - END.len());
         // As many bans as there may be.
-        let bounds = Bounds { values: 1 << 26, ..Bounds::default() };
+        let bounds = Bounds { values: 1 << 26, text: 1 << 30, ..Bounds::default() };
         match decode_answer(&answer, bounds)? {
             Value::Tuple(pair) => match <[Value; 2]>::try_from(pair) {
                 Ok([Value::Number(0), value]) => Ok(Ok(value)),

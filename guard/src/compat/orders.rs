@@ -75,12 +75,16 @@ where
             return Ok(Value::count(outcome.changed));
         };
         let (mut sources, mut absent) = (Vec::new(), Vec::new());
+        let networks = words.iter().filter_map(|word| word.parse::<Prefix>().ok());
+        let bans = match networks.into_iter().any(|source| !source.is_host()) {
+            true => self.all_bans().await?,
+            false => Vec::new(),
+        };
         for word in words {
             match word.parse::<Prefix>() {
                 Ok(source) if source.is_host() => sources.push(source),
                 Ok(network) => {
                     let of_jail = |ban: &BanRow| jail.as_ref().is_none_or(|jail| ban.jail == *jail);
-                    let bans = self.bans().await?;
                     let within = bans.iter().filter(|ban| of_jail(ban));
                     let within = within.map(|ban| ban.address);
                     let within: Vec<_> = within.filter(|one| network.contains(one)).collect();

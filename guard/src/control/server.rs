@@ -238,7 +238,9 @@ where
             )),
             Ok(Request::Watch) => match events.and_then(Events::watch) {
                 // It keeps its place as long as it reads.
-                Some(watcher) => return tell(&mut reader, &mut writer, watcher).await,
+                Some(watcher) => {
+                    return tell(&mut reader, &mut writer, watcher, bounds.patience).await;
+                }
                 None => Response::Error(format!("there are {WATCHERS} who watch already")),
             },
             Ok(request) => handler(request).await,
@@ -260,8 +262,9 @@ async fn tell(
     reader: &mut (impl AsyncReadExt + Unpin),
     writer: &mut (impl AsyncWriteExt + Unpin),
     mut watcher: Watcher,
+    patience: Duration,
 ) -> io::Result<()> {
-    writer.write_all(&line_of(&Response::Watching)?).await?;
+    timeout(patience, writer.write_all(&line_of(&Response::Watching)?)).await??;
     let mut rest = [0];
     loop {
         let event = tokio::select! {
@@ -269,7 +272,9 @@ async fn tell(
             _ = reader.read(&mut rest) => None,
         };
         let Some(event) = event else { return Ok(()) };
-        writer.write_all(&line_of(&Response::Event((*event).clone()))?).await?;
+        // Who takes nothing for so long has gone, and leaves its place to others.
+        let line = line_of(&Response::Event((*event).clone()))?;
+        timeout(patience, writer.write_all(&line)).await??;
     }
 }
 

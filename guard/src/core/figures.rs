@@ -44,7 +44,7 @@ pub struct Figures {
     /// How full each map is; empty where the backend has none of a fixed size.
     pub maps: Vec<MapFill>,
     /// How often something that others changed in the kernel was put right, since the
-    /// configuration was read.
+    /// agent's process started.
     pub repairs: u64,
     /// What waits for whom.
     pub queues: Vec<Queue>,

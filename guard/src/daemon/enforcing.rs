@@ -190,7 +190,12 @@ impl Enforcing {
             }
             Job::Count { wanted, answer, to } => {
                 let response = answer(self.count(&wanted));
-                self.give(response, to);
+                // Asked every second, and by whoever may read figures: what is missing is
+                // put right then too, but as often as is cheap and no more.
+                if response.shows_missing_bans() && self.watch.pass_due(instant) {
+                    self.ask_for_all();
+                }
+                let _ = to.send(response);
             }
             Job::Ping(to) => {
                 let _ = to.send(());
@@ -258,13 +263,18 @@ impl Enforcing {
     /// Gives an answer; what it shows to be missing is to be put right.
     fn give(&mut self, response: Response, to: oneshot::Sender<Response>) {
         self.watch.asked |= response.shows_missing_bans();
-        if response.shows_missing_bans()
-            && let Some(engine) = self.engine.upgrade()
-        {
-            let _ = engine.send(Command::Resync);
+        if response.shows_missing_bans() {
+            self.ask_for_all();
         }
         // Whoever asked may have left.
         let _ = to.send(response);
+    }
+
+    fn ask_for_all(&self) {
+        // While the agent stops there is nobody to ask.
+        if let Some(engine) = self.engine.upgrade() {
+            let _ = engine.send(Command::Resync);
+        }
     }
 }
 

@@ -50,6 +50,17 @@ pub struct Notifier {
 pub struct Notices {
     inbox: mpsc::Receiver<Notice>,
     counts: Arc<Counts>,
+    /// What the helper was asked and has not answered: until when it may, and whether it is
+    /// a webhook.
+    in_hand: HashMap<u64, (Instant, bool)>,
+}
+
+/// A reload gives up what waits and what is in hand.
+impl Drop for Notices {
+    fn drop(&mut self) {
+        let lost = self.inbox.len() + self.in_hand.len();
+        self.counts.dropped.fetch_add(lost as u64, Ordering::Relaxed);
+    }
 }
 
 /// One hook to be told one thing.
@@ -77,7 +88,10 @@ pub fn open(settings: &Settings, counts: Arc<Counts>) -> (Notifier, Notices) {
     let uname = rustix::system::uname();
     let host = uname.nodename().to_string_lossy().into_owned();
     let hooks = hooks.collect();
-    (Notifier { hooks, host, queue, counts: Arc::clone(&counts) }, Notices { inbox, counts })
+    (
+        Notifier { hooks, host, queue, counts: Arc::clone(&counts) },
+        Notices { inbox, counts, in_hand: HashMap::new() },
+    )
 }
 
 impl Notifier {
@@ -145,7 +159,7 @@ impl Notices {
     /// Works for ever.
     pub async fn work(&mut self, socket: &Path) {
         let mut link: Option<Link> = None;
-        let mut in_hand: HashMap<u64, (Instant, bool)> = HashMap::new();
+        let Self { inbox, counts, in_hand } = self;
         let mut last = 0;
         loop {
             let due = in_hand.values().map(|(due, _)| *due).min();
@@ -165,14 +179,14 @@ impl Notices {
                 answered = answered => match answered {
                     Ok(Response { id, answer }) => {
                         if let Some((_, is_webhook)) = in_hand.remove(&id) {
-                            self.counts.note(outcome(answer, is_webhook));
+                            counts.note(outcome(answer, is_webhook));
                         }
                         None
                     }
                     Err(cause) => Some(format!("guard-helper went away: {cause}")),
                 },
                 () = overdue => Some("guard-helper does not answer".to_owned()),
-                notice = self.inbox.recv(), if in_hand.len() < IN_HAND => match notice {
+                notice = inbox.recv(), if in_hand.len() < IN_HAND => match notice {
                     None => return std::future::pending().await,
                     Some(Notice { task, limit, is_webhook }) => {
                         last += 1;
@@ -185,7 +199,7 @@ impl Notices {
             if let Some(why) = lost {
                 link = None;
                 for _ in in_hand.drain() {
-                    self.counts.note(Err(why.clone()));
+                    counts.note(Err(why.clone()));
                 }
             }
         }

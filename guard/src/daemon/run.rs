@@ -177,7 +177,7 @@ impl Process {
         let commands = agent.commands();
         let wishes = async {
             loop {
-                let (wish, to) = tokio::select! {
+                let (wish, mut to) = tokio::select! {
                     told = signals.next() => match told {
                         Told::Stop => return None,
                         Told::Reload => (Wish::Reload, None),
@@ -192,6 +192,7 @@ impl Process {
                         None => return None,
                     },
                 };
+                let stops = matches!(wish, Wish::Without(_));
                 let mut next = Box::pin(self.next(wish, &commands));
                 let mut again = false;
                 // Others need not wait for that.
@@ -203,6 +204,10 @@ impl Process {
                             }
                             // It may be about files that had been read already.
                             again = false;
+                            if let Some(to) = to.take_if(|_| stops) {
+                                let overtaken = "the configuration is read anew; ask again";
+                                let _ = to.send(Response::Error(overtaken.to_owned()));
+                            }
                             next = Box::pin(self.next(Wish::Reload, &commands));
                         }
                         told = signals.next() => match told {

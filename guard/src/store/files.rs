@@ -29,12 +29,16 @@ pub fn open_or_make(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        // To open a pipe would wait for its other end.
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() != 1 {
+        return Err(io::Error::other("it is no file of its own"));
+    }
     if geteuid().is_root() {
         let owner = std::fs::metadata(directory.unwrap_or(Path::new(".")))?;
-        let made = file.metadata()?;
-        if (made.uid(), made.gid()) == (0, 0) && owner.uid() != 0 {
+        if (found.uid(), found.gid()) == (0, 0) && owner.uid() != 0 {
             fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
         }
     }
@@ -92,5 +96,8 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&file).expect("read"), "kept");
         symlink(&file, &link).expect("linked");
         assert!(open_or_make(&link).is_err());
+        std::fs::remove_file(&link).expect("removed");
+        std::fs::hard_link(&file, &link).expect("linked");
+        assert!(open_or_make(&link).is_err(), "a second name of somebody's file");
     }
 }

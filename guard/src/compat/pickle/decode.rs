@@ -14,13 +14,16 @@ pub struct Bounds {
     pub values: usize,
     /// Lists in lists.
     pub depth: u8,
+    /// Bytes of texts that are said again by reference: a few bytes stand for as many as
+    /// there are in the text.
+    pub text: usize,
 }
 
 impl Default for Bounds {
     /// Room for the configuration of a few thousand jails, which `fail2ban-client reload`
     /// sends.
     fn default() -> Self {
-        Self { values: 1 << 19, depth: 16 }
+        Self { values: 1 << 19, depth: 16, text: 16 << 20 }
     }
 }
 
@@ -83,6 +86,8 @@ struct Machine<'a> {
     /// Texts by number; `None` where something else was remembered.
     memory: HashMap<u32, Option<Arc<str>>>,
     made: usize,
+    /// Bytes of texts that were said again.
+    again: usize,
 }
 
 enum Slot {
@@ -103,7 +108,7 @@ impl<'a> Machine<'a> {
     fn new(bytes: &'a [u8], bounds: Bounds, answer: bool) -> Self {
         let (stack, memory) = (Vec::new(), HashMap::new());
         let read = Reader { bytes, at: 0 };
-        Self { read, bounds, answer, stack, memory, made: 0 }
+        Self { read, bounds, answer, stack, memory, made: 0, again: 0 }
     }
 
     fn run(mut self) -> Result<Value, PickleError> {
@@ -307,6 +312,10 @@ impl<'a> Machine<'a> {
         let index = self.index(instruction)?;
         match self.memory.get(&index) {
             Some(Some(text)) => {
+                self.again += text.len();
+                if self.again > self.bounds.text {
+                    return Err(What::Many);
+                }
                 let text = Value::Text(Arc::clone(text));
                 self.push(text, 0)
             }

@@ -77,7 +77,7 @@ fn bounds_hold() {
         bytes.extend(b"e.");
         bytes
     };
-    let bounds = Bounds { values: 100, depth: 2 };
+    let bounds = Bounds { values: 100, depth: 2, text: 1000 };
     assert!(decode(&many(98), bounds).is_ok());
     assert!(decode(&many(99), bounds).is_err());
     // A length that is not there takes no memory.
@@ -187,10 +187,22 @@ proptest! {
     fn any_bytes_and_any_program_end_within_the_bounds(
         bytes in prop_oneof![prop::collection::vec(any::<u8>(), 0..200), programs()],
     ) {
-        let bounds = Bounds { values: 40, depth: 3 };
+        let bounds = Bounds { values: 40, depth: 3, text: 1000 };
         for read in [decode(&bytes, bounds), decode_answer(&bytes, bounds)].into_iter().flatten() {
             let (count, depth) = size(&read);
             prop_assert!(count <= bounds.values && depth <= usize::from(bounds.depth));
         }
     }
+}
+
+#[test]
+fn a_long_text_that_is_said_again_and_again_is_refused() {
+    // One text of 1,000 bytes, remembered, and a list of it so many times.
+    let pickle = |times: usize| {
+        let text = [b"X\xe8\x03\0\0".as_slice(), &[b'a'; 1000], b"q\0"].concat();
+        [b"](".as_slice(), &text, &b"h\0".repeat(times), b"e."].concat()
+    };
+    let bounds = Bounds { text: 5_000, ..Bounds::default() };
+    assert!(decode(&pickle(5), bounds).is_ok());
+    assert!(decode(&pickle(6), bounds).is_err());
 }

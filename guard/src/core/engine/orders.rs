@@ -72,6 +72,7 @@ impl Engine {
             Adjustment::Disallow(entry) if !found => outcome.unchanged.push(*entry),
             _ => {}
         }
+        self.tell_allowed(effects);
         outcome
     }
 

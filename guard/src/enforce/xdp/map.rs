@@ -266,19 +266,6 @@ pub(super) fn look_up_per_cpu<V: aya::Pod + Default>(
     Ok(values)
 }
 
-/// Sets one key's values on all CPUs of a per-CPU map to the default.
-pub(super) fn clear_per_cpu<V: aya::Pod + Default>(
-    map: BorrowedFd<'_>,
-    key: u32,
-) -> io::Result<()> {
-    let mut values = vec![V::default(); per_cpu_values::<V>(map)?];
-    let mut attribute = per_cpu_element(map, &key, values.as_mut_ptr());
-    // SAFETY: it points to a key of the map's size and to one value of its size for each
-    // CPU that there can be.
-    unsafe { bpf(MAP_UPDATE, &mut attribute) }?;
-    Ok(())
-}
-
 /// How many values one key has, if they are of this type.
 fn per_cpu_values<V>(map: BorrowedFd<'_>) -> io::Result<usize> {
     let info = map_info(map)?;

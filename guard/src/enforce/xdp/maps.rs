@@ -4,6 +4,7 @@
 //! there, of this layout and boot, and as large as configured; META is written last, so
 //! maps that were left half-built have ABI 0 and are not.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,7 +24,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use super::XdpOptions;
 use super::bans::Bans;
 use super::classes::{self, Classes};
-use super::map::{Cursor, Map, clear_per_cpu, look_up_per_cpu};
+use super::map::{Cursor, Map, look_up_per_cpu};
 use super::nets::{Nets, Steps};
 use super::pins;
 use super::syscall;
@@ -48,6 +49,8 @@ pub(super) struct Maps {
     meta: Map<u32, Meta>,
     verdicts: OwnedFd,
     jails: Map<[u64; 8], u32>,
+    /// What the counters of interfaces showed when these were covered.
+    begun: HashMap<u32, Counter>,
     pub(super) classes: Classes,
     /// They hold a whole snapshot that this process has seen.
     pub(super) filled: bool,
@@ -69,6 +72,7 @@ impl Maps {
             meta: Map::new(pin(META)?)?,
             verdicts: pin(VERDICTS)?,
             jails: Map::new(pin(JAILS)?)?,
+            begun: HashMap::new(),
             classes: Classes::default(),
             filled: false,
             replaced: 0,
@@ -320,16 +324,22 @@ impl Maps {
         })
     }
 
-    /// What was dropped on an interface.
+    /// What was dropped on an interface since it is covered, as far as this process knows.
     pub(super) fn dropped_on(&self, interface: u32) -> Result<Counter, EnforceError> {
-        self.counter(verdict::counter(Verdict::Drop, interface))
+        let now = self.counter(verdict::counter(Verdict::Drop, interface))?;
+        let before = self.begun.get(&interface).copied().unwrap_or_default();
+        Ok(Counter {
+            packets: now.packets.saturating_sub(before.packets),
+            bytes: now.bytes.saturating_sub(before.bytes),
+        })
     }
 
-    /// Lets an interface begin to count where one of before may have counted.
-    pub(super) fn begin_counting(&self, interface: u32) -> Result<(), EnforceError> {
-        let index = verdict::counter(Verdict::Drop, interface);
-        clear_per_cpu::<Counter>(self.verdicts.as_fd(), index)
-            .map_err(|cause| failed("write VERDICTS", cause))
+    /// Lets an interface begin to count where one of before may have counted. The counter
+    /// itself goes on: all of them together only ever grow.
+    pub(super) fn begin_counting(&mut self, interface: u32) -> Result<(), EnforceError> {
+        let before = self.counter(verdict::counter(Verdict::Drop, interface))?;
+        self.begun.insert(interface, before);
+        Ok(())
     }
 
     fn counter(&self, index: u32) -> Result<Counter, EnforceError> {

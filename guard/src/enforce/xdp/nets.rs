@@ -117,9 +117,9 @@ impl Nets {
     /// Takes away what is to go; what is around others first.
     pub(super) fn shrink(&mut self, steps: Steps) -> Result<(), EnforceError> {
         for step in &steps.steps {
-            match (step.between, step.wanted) {
-                (_, None) if step.present.is_some() => self.delete(step.prefix)?,
-                (Some(between), Some(wanted)) if between != wanted => {
+            match step.wanted {
+                None if step.present.is_some() => self.delete(step.prefix)?,
+                Some(wanted) if step.between != Some(wanted) => {
                     self.update(step.prefix, &wanted)?;
                 }
                 _ => {}

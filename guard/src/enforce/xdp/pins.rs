@@ -18,6 +18,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use guard_common::layout::ABI;
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstatfs, openat, unlinkat};
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use super::syscall;
@@ -47,7 +49,8 @@ impl Pins {
     /// The same without making anything; `None` when there is nothing of guard.
     pub(super) fn find(root: &Path) -> Option<Self> {
         let pins = Self { root: root.to_owned() };
-        (is_bpffs(root).ok()? && pins.links().is_dir()).then_some(pins)
+        let links = fs::symlink_metadata(pins.links());
+        (is_bpffs(root).ok()? && links.is_ok_and(|links| links.is_dir())).then_some(pins)
     }
 
     /// The maps in use.
@@ -163,10 +166,25 @@ fn make_directory(directory: &Path) -> Result<(), EnforceError> {
         .map_err(|cause| failed("make", directory, cause))
 }
 
+/// Removes a directory of pins with what is in it. A link in its place is removed itself
+/// and not followed: the directory belongs to the agent's user, and root removes it too.
 fn remove_directory(directory: &Path) -> Result<(), EnforceError> {
-    for name in names(directory)? {
-        let path = directory.join(name);
-        fs::remove_file(&path).map_err(|cause| failed("remove", &path, cause))?;
+    let broken = |cause: Errno| failed("remove", directory, cause.into());
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = match openat(CWD, directory, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::LOOP | Errno::NOTDIR) => return unlink(directory).map_err(broken),
+        other => other.map_err(broken)?,
+    };
+    if fstatfs(&opened).map_err(broken)?.f_type != BPFFS {
+        return Err(failed("remove", directory, io::Error::other("it is on no bpffs")));
+    }
+    for entry in Dir::read_from(&opened).map_err(broken)? {
+        let entry = entry.map_err(broken)?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            unlinkat(&opened, name, AtFlags::empty()).map_err(broken)?;
+        }
     }
     match fs::remove_dir(directory) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
@@ -176,9 +194,15 @@ fn remove_directory(directory: &Path) -> Result<(), EnforceError> {
     }
 }
 
+fn unlink(path: &Path) -> Result<(), Errno> {
+    unlinkat(CWD, path, AtFlags::empty())
+}
+
 fn is_bpffs(directory: &Path) -> Result<bool, EnforceError> {
-    let filesystem = rustix::fs::statfs(directory)
-        .map_err(|cause| failed("look at", directory, cause.into()))?;
+    // A link is not followed.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let filesystem = openat(CWD, directory, flags, Mode::empty()).and_then(fstatfs);
+    let filesystem = filesystem.map_err(|cause| failed("look at", directory, cause.into()))?;
     Ok(filesystem.f_type == BPFFS)
 }
 
@@ -187,10 +211,10 @@ fn mount(directory: &Path) -> Result<(), EnforceError> {
     rustix::mount::mount("bpf", directory, "bpf", flags, c"mode=0700").map_err(|cause| {
         let at = directory.display();
         let operation = match cause {
-            rustix::io::Errno::PERM | rustix::io::Errno::ACCESS => {
+            Errno::PERM | Errno::ACCESS => {
                 format!("mount a bpffs at {at} (as root, run: mount -t bpf -o mode=0700 bpf {at})")
             }
-            rustix::io::Errno::NODEV => {
+            Errno::NODEV => {
                 format!("mount a bpffs at {at} (this kernel has no BPF; use backend = \"nft\")")
             }
             _ => format!("mount a bpffs at {at}"),
