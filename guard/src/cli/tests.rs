@@ -1,6 +1,7 @@
 //! The command line as people meet it: help that is complete, true and fits a terminal.
 
 use clap::builder::StyledStr;
+use clap::error::ErrorKind;
 
 use super::*;
 
@@ -81,8 +82,9 @@ fn every_verb_has_examples_that_are_right() {
     }
 }
 
-/// The commands of a document: lines of its blocks, and what stands in code within lines.
-fn commands(document: &str) -> Vec<String> {
+/// The commands of a document: lines of its blocks (`true`), and what stands in code within
+/// lines.
+fn commands(document: &str) -> Vec<(String, bool)> {
     let mut commands = Vec::new();
     let mut in_block = false;
     for line in document.lines() {
@@ -91,15 +93,16 @@ fn commands(document: &str) -> Vec<String> {
         } else if in_block {
             let line = line.trim().trim_start_matches("$ ").trim_start_matches("sudo ");
             let line = line.split(" # ").next().unwrap_or(line);
-            commands.push(line.split("   ").next().unwrap_or(line).trim().to_owned());
+            commands.push((line.split("   ").next().unwrap_or(line).trim().to_owned(), true));
         } else {
             // Every other piece is code.
-            commands.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+            let pieces = line.split('`').skip(1).step_by(2);
+            commands.extend(pieces.map(|piece| (piece.to_owned(), false)));
         }
     }
     // What is left out or chosen between is no command yet.
-    let whole = |command: &String| !command.contains(['[', '…', '<', '|', '*']);
-    commands.retain(|command| command.starts_with("guardctl ") && whole(command));
+    let whole = |command: &String| !command.contains(['[', '…', '<', '|', '*', '─']);
+    commands.retain(|(command, _)| command.starts_with("guardctl ") && whole(command));
     commands
 }
 
@@ -113,12 +116,22 @@ fn every_guardctl_in_the_documents_is_one_that_there_is() {
     let (mut seen, mut wrong) = (0, Vec::new());
     for path in documents {
         let text = std::fs::read_to_string(&path).expect("a document");
-        for command in commands(&text) {
+        for (command, in_block) in commands(&text) {
             for invocation in invocations(&command) {
                 seen += 1;
                 let Err(error) = Arguments::try_parse_from(&invocation) else { continue };
-                use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
-                if !matches!(error.kind(), DisplayHelp | DisplayVersion) {
+                // In a sentence a verb or option may stand for itself.
+                let alone = [
+                    ErrorKind::MissingRequiredArgument,
+                    ErrorKind::MissingSubcommand,
+                    ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+                    ErrorKind::InvalidValue,
+                    ErrorKind::ValueValidation,
+                ];
+                let shown = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
+                let fine =
+                    shown.contains(&error.kind()) || (!in_block && alone.contains(&error.kind()));
+                if !fine {
                     wrong.push(format!("{}: `{command}`: {error}", path.display()));
                 }
             }
