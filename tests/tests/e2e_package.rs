@@ -16,6 +16,7 @@ use guard_tests::{agent, command};
 use tempfile::TempDir;
 
 const SSH: u16 = 22;
+const HELPER_SOCKET: &str = "/run/guard-helper/helper.sock";
 /// An administrator's change to a conffile.
 const CHANGE: &str = "# ours\nallow = [\"192.0.2.77\"]\n";
 
@@ -108,11 +109,15 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     let shipped = fs::read_to_string(&settings)?;
     fs::write(&settings, format!("{CHANGE}{shipped}"))?;
     let before = guarded.main_pid()?;
+    // The helper's socket, as a release had it whose agent ran as root.
+    guarded.host.exec(&["chown", "root:root", HELPER_SOCKET])?;
     guarded.while_cut_off(ATTACKER, |guarded| dpkg(guarded, &["--install", &file(2)]).map(drop))?;
     guarded.wait_until_active()?;
     ensure!(guarded.main_pid()? != before, "the agent before still runs");
     guarded.wait_for_bans(&["sshd 10.3.0.1"])?;
     ensure!(fs::read_to_string(&settings)?.starts_with(CHANGE), "the change is gone");
+    let owner = guarded.host.exec(&["stat", "--format=%U", HELPER_SOCKET])?;
+    ensure!(owner.trim() == "guard", "the helper's socket is {owner}'s");
     guarded.logs_in(NEIGHBOUR)?;
 
     // With a configuration that is wrong the agent before goes on.

@@ -157,8 +157,24 @@ fn finish(root: &Path) -> Result<()> {
         && Path::new("/run/systemd/system").exists();
     if is_this_host {
         workspace::run(Command::new("systemctl").arg("daemon-reload"))?;
+        renew_helper_socket()?;
     }
     println!("\nTo start it now and at every boot: systemctl enable --now guard.service");
+    Ok(())
+}
+
+/// Makes the helper's socket anew where there is one: whose it is shows only in a new one,
+/// and the agent of a release before may have been another user.
+fn renew_helper_socket() -> Result<()> {
+    let mut active = Command::new("systemctl");
+    active.args(["is-active", "--quiet", "guard-helper.socket"]);
+    if !active.status().context("start systemctl")?.success() {
+        return Ok(());
+    }
+    // The helper first: a socket whose service runs stays.
+    workspace::run(Command::new("systemctl").args(["stop", "guard-helper.service"]))?;
+    workspace::run(Command::new("systemctl").args(["restart", "guard-helper.socket"]))?;
+    println!("restarted  guard-helper.socket");
     Ok(())
 }
 
