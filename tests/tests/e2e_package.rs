@@ -130,11 +130,11 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     })?;
     ensure!(said.contains("did you mean `backend`?") && said.contains("goes on"), "{said}");
     ensure!(guarded.main_pid()? == agent, "the agent was restarted");
-    fs::write(&settings, format!("{CHANGE}{shipped}"))?;
 
-    // Removed: nobody is banned, and nothing is left in the kernel.
+    // Removed: nobody is banned, and nothing is left in the kernel, although it is wrong still.
     dpkg(&guarded, &["--remove", "guard"])?;
     guarded.reaches(ATTACKER, SSH)?;
+    fs::write(&settings, format!("{CHANGE}{shipped}"))?;
     ensure!(guarded.host.unit(UNIT, "LoadState")? == "not-found");
     ensure!(!guarded.host.inside("/run/guard")?.exists(), "/run/guard is still there");
     let wanted = "/etc/systemd/system/multi-user.target.wants/guard.service";
