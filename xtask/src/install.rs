@@ -32,6 +32,8 @@ const FILES: &[(&str, &str, Owner)] = &[
     ("filter.d/*.conf", "usr/lib/guard/filter.d", Owner::Vendor),
     ("filter.d/examples/*.toml", "usr/lib/guard/filter.d/examples", Owner::Vendor),
     ("examples/*.sh", "usr/share/doc/guard/examples", Owner::Vendor),
+    ("grafana/*.json", "usr/share/doc/guard/grafana", Owner::Vendor),
+    ("prometheus/*.yaml", "usr/share/doc/guard/prometheus", Owner::Vendor),
     ("systemd/*.service", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.socket", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.timer", "usr/lib/systemd/system", Owner::Vendor),
