@@ -16,6 +16,8 @@ use guard_tests::{agent, command};
 use tempfile::TempDir;
 
 const SSH: u16 = 22;
+const METRICS: &str = "guard-metrics.service";
+const HELPER_SOCKET: &str = "/run/guard-helper/helper.sock";
 /// An administrator's change to a conffile.
 const CHANGE: &str = "# ours\nallow = [\"192.0.2.77\"]\n";
 
@@ -89,7 +91,13 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     ensure!(said.contains("systemctl enable --now guard"), "{said}");
     ensure!(guarded.host.unit(UNIT, "ActiveState")? == "inactive");
     ensure!(guarded.host.unit(UNIT, "UnitFileState")? == "disabled");
-    for path in ["/usr/share/man/man1/guardctl.1.gz", "/etc/logrotate.d/guard"] {
+    for path in [
+        "/usr/share/man/man1/guardctl.1.gz",
+        "/etc/logrotate.d/guard",
+        "/usr/share/doc/guard/migrating.md",
+        "/usr/share/doc/guard/grafana/guard.json",
+        "/usr/share/doc/guard/prometheus/alerts.yaml",
+    ] {
         ensure!(guarded.host.inside(path)?.exists(), "{path} is missing");
     }
     ensure!(guarded.host.exec(&["getent", "group", "guard"])?.starts_with("guard:"));
@@ -97,7 +105,7 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     guarded.reaches(ATTACKER, SSH)?;
 
     // Started, what was logged before counts; its neighbour gets in.
-    guarded.host.exec(&["systemctl", "enable", "--now", "guard"])?;
+    guarded.host.exec(&["systemctl", "enable", "--now", "guard", METRICS])?;
     guarded.wait_until_active()?;
     guarded.wait_for_bans(&["sshd 10.3.0.1"])?;
     guarded.wait_until_cut_off(ATTACKER, SSH)?;
@@ -108,11 +116,18 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     let shipped = fs::read_to_string(&settings)?;
     fs::write(&settings, format!("{CHANGE}{shipped}"))?;
     let before = guarded.main_pid()?;
+    let metrics = guarded.host.unit(METRICS, "MainPID")?;
+    // The helper's socket, as a release had it whose agent ran as root.
+    guarded.host.exec(&["chown", "root:root", HELPER_SOCKET])?;
     guarded.while_cut_off(ATTACKER, |guarded| dpkg(guarded, &["--install", &file(2)]).map(drop))?;
     guarded.wait_until_active()?;
     ensure!(guarded.main_pid()? != before, "the agent before still runs");
     guarded.wait_for_bans(&["sshd 10.3.0.1"])?;
     ensure!(fs::read_to_string(&settings)?.starts_with(CHANGE), "the change is gone");
+    ensure!(guarded.host.unit(METRICS, "ActiveState")? == "active");
+    ensure!(guarded.host.unit(METRICS, "MainPID")? != metrics, "the old metrics still run");
+    let owner = guarded.host.exec(&["stat", "--format=%U", HELPER_SOCKET])?;
+    ensure!(owner.trim() == "guard", "the helper's socket is {owner}'s");
     guarded.logs_in(NEIGHBOUR)?;
 
     // With a configuration that is wrong the agent before goes on.
@@ -125,15 +140,18 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     })?;
     ensure!(said.contains("did you mean `backend`?") && said.contains("goes on"), "{said}");
     ensure!(guarded.main_pid()? == agent, "the agent was restarted");
-    fs::write(&settings, format!("{CHANGE}{shipped}"))?;
 
-    // Removed: nobody is banned, and nothing is left in the kernel.
+    // Removed: nobody is banned, and nothing is left in the kernel, although it is wrong still.
     dpkg(&guarded, &["--remove", "guard"])?;
     guarded.reaches(ATTACKER, SSH)?;
+    fs::write(&settings, format!("{CHANGE}{shipped}"))?;
     ensure!(guarded.host.unit(UNIT, "LoadState")? == "not-found");
     ensure!(!guarded.host.inside("/run/guard")?.exists(), "/run/guard is still there");
-    let wanted = "/etc/systemd/system/multi-user.target.wants/guard.service";
-    ensure!(fs::symlink_metadata(guarded.host.inside(wanted)?).is_err(), "{wanted} is left");
+    ensure!(guarded.host.unit(METRICS, "ActiveState")? == "inactive");
+    for unit in [UNIT, METRICS] {
+        let wanted = format!("/etc/systemd/system/multi-user.target.wants/{unit}");
+        ensure!(fs::symlink_metadata(guarded.host.inside(&wanted)?).is_err(), "{wanted} is left");
+    }
     ensure!(guarded.host.inside("/var/lib/guard/guard.sqlite3")?.exists(), "the bans are gone");
 
     // Installed again, the ban goes on.

@@ -30,15 +30,6 @@ pub(crate) struct Options {
 
 /// Scripts of the package, run as root while it is installed and removed.
 const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
-/// Documents that come along, beside the licence.
-const DOCUMENTS: &[&str] = &[
-    "README.md",
-    "docs/configuration.md",
-    "docs/differences-from-fail2ban.md",
-    "docs/install.md",
-    "docs/locked-out.md",
-    "docs/notifications.md",
-];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     packages::need(&[packages::BUILD, packages::DEBIAN])?;
@@ -115,10 +106,16 @@ fn documents(root: &Path, version: &str, epoch: u64) -> Result<()> {
     let source = workspace::root();
     let into = root.join("usr/share/doc/guard");
     fs::create_dir_all(&into)?;
-    for document in DOCUMENTS {
-        let name = Path::new(document).file_name().context("a file")?;
-        copy(&source.join(document), &into.join(name), 0o644)?;
+    for document in files(&source.join("docs"))? {
+        let name = document.file_name().context("a file")?;
+        let is_page = document.parent() == Some(&source.join("docs"))
+            && document.extension().is_some_and(|kind| kind == "md" || kind == "svg");
+        if is_page {
+            copy(&document, &into.join(name), 0o644)?;
+        }
     }
+    // In the place of the one in docs, which is the list of its pages.
+    copy(&source.join("README.md"), &into.join("README.md"), 0o644)?;
     copy(&source.join("packaging/debian/copyright"), &into.join("copyright"), 0o644)?;
     let overrides = root.join("usr/share/lintian/overrides");
     fs::create_dir_all(&overrides)?;

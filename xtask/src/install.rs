@@ -32,6 +32,8 @@ const FILES: &[(&str, &str, Owner)] = &[
     ("filter.d/*.conf", "usr/lib/guard/filter.d", Owner::Vendor),
     ("filter.d/examples/*.toml", "usr/lib/guard/filter.d/examples", Owner::Vendor),
     ("examples/*.sh", "usr/share/doc/guard/examples", Owner::Vendor),
+    ("grafana/*.json", "usr/share/doc/guard/grafana", Owner::Vendor),
+    ("prometheus/*.yaml", "usr/share/doc/guard/prometheus", Owner::Vendor),
     ("systemd/*.service", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.socket", "usr/lib/systemd/system", Owner::Vendor),
     ("systemd/*.timer", "usr/lib/systemd/system", Owner::Vendor),
@@ -157,8 +159,24 @@ fn finish(root: &Path) -> Result<()> {
         && Path::new("/run/systemd/system").exists();
     if is_this_host {
         workspace::run(Command::new("systemctl").arg("daemon-reload"))?;
+        renew_helper_socket()?;
     }
     println!("\nTo start it now and at every boot: systemctl enable --now guard.service");
+    Ok(())
+}
+
+/// Makes the helper's socket anew where there is one: whose it is shows only in a new one,
+/// and the agent of a release before may have been another user.
+fn renew_helper_socket() -> Result<()> {
+    let mut active = Command::new("systemctl");
+    active.args(["is-active", "--quiet", "guard-helper.socket"]);
+    if !active.status().context("start systemctl")?.success() {
+        return Ok(());
+    }
+    // The helper first: a socket whose service runs stays.
+    workspace::run(Command::new("systemctl").args(["stop", "guard-helper.service"]))?;
+    workspace::run(Command::new("systemctl").args(["restart", "guard-helper.socket"]))?;
+    println!("restarted  guard-helper.socket");
     Ok(())
 }
 

@@ -5,10 +5,9 @@
 //! which needs no rights but to read one socket (`guard-metrics.service`).
 
 use std::convert::Infallible;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -97,7 +96,8 @@ pub(super) fn metrics(context: &Context, arguments: &Arguments) -> Result<(), Fa
         Err(failure @ Failure::Client(ClientError::NotRunning(_))) => (None, Some(failure)),
         Err(failure) => return Err(failure),
     };
-    write(file, &exposition(figures, Format::Prometheus))
+    // The exporter is another user.
+    output::replace(file, exposition(figures, Format::Prometheus).as_bytes(), 0o644)
         .map_err(|error| Failure::NotDone(format!("writing {}: {error}", file.display())))?;
     failure.map_or(Ok(()), Err)
 }
@@ -107,25 +107,6 @@ fn ask(context: &Context) -> Result<Figures, Failure> {
         protocol::Response::Figures(figures) => Ok(*figures),
         _ => Err(Failure::NotDone("the agent answered something else".to_owned())),
     }
-}
-
-/// Replaces a file in one step: whoever reads it meets the old text or the new one.
-fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    // node_exporter reads what ends in `.prom`, and so not this.
-    let aside = file.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = (|| {
-        // The exporter is another user.
-        let mut to = File::options().write(true).create_new(true).mode(0o644).open(&aside)?;
-        to.write_all(text.as_bytes())?;
-        to.sync_all()?;
-        fs::rename(&aside, file)
-    })();
-    if written.is_err() {
-        // What could not be made is not there.
-        let _ = fs::remove_file(&aside);
-    }
-    written
 }
 
 fn listen(context: &Context, place: &Place, public: bool) -> Result<(), Failure> {
@@ -263,20 +244,5 @@ mod tests {
         for text in ["localhost:9779", "127.0.0.1", "unix:", ""] {
             assert!(place(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("guard.prom");
-        write(&file, "old").expect("written");
-        write(&file, "new").expect("written again");
-        assert_eq!(fs::read_to_string(&file).expect("the file"), "new");
-        assert!(write(&directory.path().join("none/guard.prom"), "x").is_err());
-        fs::remove_file(&file).expect("removed");
-        fs::create_dir(&file).expect("a directory in its place");
-        assert!(write(&file, "x").is_err());
-        let left = fs::read_dir(directory.path()).expect("a directory").count();
-        assert_eq!(left, 1, "only what was there");
     }
 }

@@ -9,9 +9,6 @@ mod model;
 mod tests;
 mod text;
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use crate::cli::{Context, Failure, output, replay};
@@ -22,7 +19,7 @@ use model::Report;
 #[command(after_help = "Examples:\n  \
     guardctl report                            the last 7 days, as text\n  \
     guardctl report --since 24h | mail -s guard root\n  \
-    guardctl report --since 2026-11-01 --html /var/www/html/guard.html")]
+    guardctl report --since 2026-11-01 --html /root/guard.html")]
 pub(super) struct Arguments {
     /// From then on: a date, a time such as '2026-11-22 10:00', or how long ago, such as 7d.
     #[arg(long, value_name = "TIME", default_value = "7d")]
@@ -43,15 +40,8 @@ pub(super) fn report(context: &Context, arguments: &Arguments) -> Result<(), Fai
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let report = Report::new(host, &record, since, now);
     if let Some(path) = &arguments.html {
-        let written = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)
-            .and_then(|mut file| file.write_all(html::page(&report).as_bytes()));
-        let words = |error| Failure::NotDone(format!("writing {}: {error}", path.display()));
-        written.map_err(words)?;
+        output::replace(path, html::page(&report).as_bytes(), 0o600)
+            .map_err(|error| Failure::NotDone(format!("writing {}: {error}", path.display())))?;
         if !context.json {
             return Ok(());
         }
