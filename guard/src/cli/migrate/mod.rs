@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{Failure, import, output};
 use crate::config::agent::Settings;
 use plan::{Plan, rooted};
-use record::{Record, pointing_at, replace};
+use record::Record;
 
 /// Fail2Ban's jails.
 const DIRECTORY: &str = "/etc/fail2ban";
@@ -127,12 +127,21 @@ impl Host {
     /// Writes guard.toml, after what was there before is kept.
     fn write(&self, record: &Record) -> Result<(), Failure> {
         // What a first migration kept is what there was before guard.
-        let known = Record::read(&self.settings.state_directory);
-        if known.map_err(|error| self.failed(&error))?.is_none() {
-            record.write(&self.settings.state_directory).map_err(|error| self.failed(&error))?;
+        if Record::read(&self.file).map_err(|error| self.failed(&error))?.is_none() {
+            record.write(&self.file).map_err(|error| self.failed(&error))?;
         }
-        let text = pointing_at(record.settings.as_deref().unwrap_or_default(), DIRECTORY);
-        replace(&self.file, &text).map_err(|error| self.failed(&error))
+        record.point(&self.file).map_err(|error| self.failed(&error))
+    }
+
+    /// Puts guard.toml back.
+    fn restore(&self, record: &Record) -> Result<(), Failure> {
+        if let Some(kept) = record.restore(&self.file).map_err(|error| self.failed(&error))? {
+            output::talk(&format!(
+                "guard.toml was changed since; what was in it is kept in {}",
+                kept.display()
+            ));
+        }
+        Ok(())
     }
 
     /// Takes over the bans; no agent may run.
@@ -143,10 +152,6 @@ impl Host {
     }
 
     fn failed(&self, error: &std::io::Error) -> Failure {
-        Failure::NotDone(format!(
-            "writing {} or below {}: {error}",
-            self.file.display(),
-            self.settings.state_directory.display()
-        ))
+        Failure::NotDone(format!("writing {} or beside it: {error}", self.file.display()))
     }
 }

@@ -34,7 +34,7 @@ const AT_ONCE: usize = 500;
 
 /// Switches over.
 pub(super) fn apply(host: &Host, plan: &Plan) -> Result<(), Failure> {
-    if let Ok(Some(_)) = Record::read(&host.settings.state_directory)
+    if let Ok(Some(_)) = Record::read(&host.file)
         && is("is-active", GUARD)
         && !is("is-active", FAIL2BAN)
     {
@@ -60,9 +60,8 @@ pub(super) fn apply(host: &Host, plan: &Plan) -> Result<(), Failure> {
             if !shared {
                 let _ = backend::detach(&host.settings, false);
             }
-            let restored = record.restore(&host.file);
-            restored.map_err(|error| host.failed(&error))?;
-            Record::forget(&host.settings.state_directory).map_err(|error| host.failed(&error))?;
+            host.restore(&record)?;
+            Record::forget(&host.file).map_err(|error| host.failed(&error))?;
             return Err(Failure::NotDone(format!(
                 "{failure}\nFail2Ban goes on; guard.toml is what it was"
             )));
@@ -135,7 +134,7 @@ fn follow(host: &Host, plan: &Plan) -> Result<(), Failure> {
 
 /// Goes back.
 pub(super) fn undo(host: &Host) -> Result<(), Failure> {
-    let record = Record::read(&host.settings.state_directory);
+    let record = Record::read(&host.file);
     let Some(record) = record.map_err(|error| host.failed(&error))? else {
         return Err(Failure::NotDone("there was no migration to undo".to_owned()));
     };
@@ -170,8 +169,8 @@ pub(super) fn undo(host: &Host) -> Result<(), Failure> {
     if !record.guard_enabled {
         systemctl(&["disable", GUARD])?;
     }
-    record.restore(&host.file).map_err(|error| host.failed(&error))?;
-    Record::forget(&settings.state_directory).map_err(|error| host.failed(&error))?;
+    host.restore(&record)?;
+    Record::forget(&host.file).map_err(|error| host.failed(&error))?;
     output::talk("Fail2Ban guards this host again; guard has ended, and guard.toml is what it was");
     Ok(())
 }
