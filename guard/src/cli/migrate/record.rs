@@ -50,6 +50,18 @@ impl Record {
         unless_missing(fs::remove_file(place(settings))).map(drop)
     }
 
+    /// This and what an earlier migration kept: of guard what there was before that one, of
+    /// Fail2Ban what there was at either.
+    pub(super) fn after(&self, known: Option<&Self>) -> Self {
+        let Some(known) = known else { return self.clone() };
+        Self {
+            settings: known.settings.clone(),
+            fail2ban_enabled: known.fail2ban_enabled || self.fail2ban_enabled,
+            fail2ban_active: known.fail2ban_active || self.fail2ban_active,
+            guard_enabled: known.guard_enabled,
+        }
+    }
+
     /// Points `guard.toml`, as it is in this record, at Fail2Ban's jails.
     pub(super) fn point(&self, settings: &Path) -> io::Result<()> {
         let before = unless_missing(fs::metadata(settings))?;
@@ -222,6 +234,17 @@ mod tests {
         assert_eq!(fs::read_to_string(aside).expect("read"), edited);
         assert_eq!(text(), "backend = \"nft\"\n");
         same();
+    }
+
+    #[test]
+    fn a_second_migration_forgets_nothing_of_the_first() {
+        let first = Record { fail2ban_active: false, ..record(Some("backend = \"nft\"\n")) };
+        let second = Record { guard_enabled: true, ..record(Some("jail-directory = \"/x\"\n")) };
+        assert_eq!(second.after(None), second);
+        let both = second.after(Some(&first));
+        assert_eq!(both, Record { fail2ban_active: true, ..first.clone() });
+        let ended = Record { fail2ban_active: false, fail2ban_enabled: false, ..second };
+        assert_eq!(ended.after(Some(&both)), both);
     }
 
     fn record(settings: Option<&str>) -> Record {
