@@ -1,6 +1,7 @@
 //! Which enforcer, and why.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use crate::config::agent::{Backend, Interfaces, Scope, Settings};
@@ -123,7 +124,7 @@ pub fn without_effect(settings: &Settings, kind: &str) -> Option<String> {
 
 /// The backend that guard used last in this boot; empty if none: what the kernel held
 /// before is gone, and what is there now is others'.
-fn last_used(settings: &Settings) -> String {
+pub fn last_used(settings: &Settings) -> String {
     fs::read_to_string(marker(settings)).unwrap_or_default().trim().to_owned()
 }
 
@@ -148,6 +149,17 @@ pub fn detach(settings: &Settings, dry: bool) -> Result<Vec<String>, EnforceErro
     // Nothing is left of it, so nothing is to be adopted or left.
     drop(fs::remove_file(marker(settings)));
     Ok(traces)
+}
+
+/// Gives up a table in nft that is Fail2Ban's: what is in it is guard's no more.
+///
+/// # Errors
+/// When that cannot be noted.
+pub fn disown(settings: &Settings) -> io::Result<()> {
+    if last_used(settings) != "nft" {
+        return Ok(());
+    }
+    fs::remove_file(marker(settings))
 }
 
 /// Removes from nft what is due while no agent does it. `stored` are all stored bans. How

@@ -5,6 +5,7 @@
 //! Invariants: Fail2Ban's files are only read; it is ended only once guard holds its bans
 //! in the kernel, and guard only once Fail2Ban holds them again.
 
+mod handover;
 mod plan;
 mod record;
 mod switch;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{Failure, import, output};
 use crate::config::agent::Settings;
 use plan::{Plan, rooted};
-use record::{Record, pointing_at, replace};
+use record::Record;
 
 /// Fail2Ban's jails.
 const DIRECTORY: &str = "/etc/fail2ban";
@@ -52,6 +53,8 @@ pub(super) struct Arguments {
 
 /// The host.
 struct Host {
+    /// Its root directory.
+    root: PathBuf,
     /// `guard.toml`.
     file: PathBuf,
     /// What is in it, with paths of this host.
@@ -72,7 +75,8 @@ pub(super) fn migrate(
         false => Settings::default(),
     };
     let state_directory = rooted(root, &settings.state_directory);
-    let host = Host { file, settings: Settings { state_directory, ..settings } };
+    let settings = Settings { state_directory, ..settings };
+    let host = Host { root: root.to_owned(), file, settings };
     if (arguments.apply || arguments.undo) && root != Path::new("/") {
         return Err(Failure::Usage("the services of another root cannot be switched".to_owned()));
     }
@@ -99,8 +103,11 @@ pub(super) fn migrate(
         if arguments.apply {
             switch::apply(&host, &plan)?;
         } else {
-            host.write(&host.record(false, false, false)?)?;
+            let (there, known) = (host.record()?, host.known()?);
+            // First, since it cannot be done beside an agent.
             host.import(&plan)?;
+            host.keep(&there, known.as_ref())?;
+            host.point(&there)?;
             output::talk(&format!("written: {}", host.file.display()));
         }
         return Ok(0);
@@ -111,28 +118,44 @@ pub(super) fn migrate(
 
 impl Host {
     /// What is there now.
-    fn record(
-        &self,
-        fail2ban_enabled: bool,
-        fail2ban_active: bool,
-        guard_enabled: bool,
-    ) -> Result<Record, Failure> {
+    fn record(&self) -> Result<Record, Failure> {
         let settings = match self.file.exists() {
             true => Some(fs::read_to_string(&self.file).map_err(|error| self.failed(&error))?),
             false => None,
         };
+        let here = self.root == Path::new("/");
+        let fail2ban_enabled = units::is_enabled(&self.root, units::FAIL2BAN);
+        // On another host, as it will be after its boot.
+        let fail2ban_active =
+            if here { units::is("is-active", units::FAIL2BAN) } else { fail2ban_enabled };
+        let guard_enabled = units::is_enabled(&self.root, units::GUARD);
         Ok(Record { settings, fail2ban_enabled, fail2ban_active, guard_enabled })
     }
 
-    /// Writes guard.toml, after what was there before is kept.
-    fn write(&self, record: &Record) -> Result<(), Failure> {
-        // What a first migration kept is what there was before guard.
-        let known = Record::read(&self.settings.state_directory);
-        if known.map_err(|error| self.failed(&error))?.is_none() {
-            record.write(&self.settings.state_directory).map_err(|error| self.failed(&error))?;
+    /// What an earlier migration kept.
+    fn known(&self) -> Result<Option<Record>, Failure> {
+        Record::read(&self.file).map_err(|error| self.failed(&error))
+    }
+
+    /// Keeps what is there, together with what is known from before.
+    fn keep(&self, there: &Record, known: Option<&Record>) -> Result<(), Failure> {
+        there.after(known).write(&self.file).map_err(|error| self.failed(&error))
+    }
+
+    /// Points guard.toml at Fail2Ban's jails.
+    fn point(&self, there: &Record) -> Result<(), Failure> {
+        there.point(&self.file).map_err(|error| self.failed(&error))
+    }
+
+    /// Puts guard.toml back.
+    fn restore(&self, record: &Record) -> Result<(), Failure> {
+        if let Some(kept) = record.restore(&self.file).map_err(|error| self.failed(&error))? {
+            output::talk(&format!(
+                "guard.toml was changed since; what was in it is kept in {}",
+                kept.display()
+            ));
         }
-        let text = pointing_at(record.settings.as_deref().unwrap_or_default(), DIRECTORY);
-        replace(&self.file, &text).map_err(|error| self.failed(&error))
+        Ok(())
     }
 
     /// Takes over the bans; no agent may run.
@@ -143,10 +166,6 @@ impl Host {
     }
 
     fn failed(&self, error: &std::io::Error) -> Failure {
-        Failure::NotDone(format!(
-            "writing {} or below {}: {error}",
-            self.file.display(),
-            self.settings.state_directory.display()
-        ))
+        Failure::NotDone(format!("writing {} or beside it: {error}", self.file.display()))
     }
 }

@@ -5,64 +5,43 @@
 //! both keep the same nftables table (guard's nft backend adopts it), Fail2Ban would take
 //! the rules with it when it ends, so there it is killed. Back: likewise.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::handover::{INTERVAL, Ours, PATIENCE, bans, hand_over, held};
 use super::plan::{Plan, shares_table};
 use super::record::Record;
-use super::units::{FAIL2BAN, GUARD, is, kill_fail2ban, systemctl};
+use super::units::{EXPIRY, FAIL2BAN, GUARD, is, kill_fail2ban, systemctl};
 use super::{DIRECTORY, Host};
 use crate::cli::{Failure, output};
-use crate::compat::client::Client;
-use crate::compat::value::Value;
-use crate::config::agent::Settings;
-use crate::config::{self};
+use crate::config::{self, agent::Settings};
 use crate::control::client;
 use crate::control::protocol::{BanRow, BanTime, Request, Response};
-use crate::core::addr::Prefix;
-use crate::core::jail::JailName;
 use crate::daemon::{backend, detached, run};
+use crate::enforce::nft::expire::Lasting;
 use crate::store::fail2ban::{self, LastBan};
-
-/// How long bans may take to be in the kernel, and Fail2Ban to be there.
-const PATIENCE: Duration = Duration::from_secs(60);
-const INTERVAL: Duration = Duration::from_millis(50);
-/// Addresses in one command to Fail2Ban.
-const AT_ONCE: usize = 500;
 
 /// Switches over.
 pub(super) fn apply(host: &Host, plan: &Plan) -> Result<(), Failure> {
-    if let Ok(Some(_)) = Record::read(&host.settings.state_directory)
-        && is("is-active", GUARD)
-        && !is("is-active", FAIL2BAN)
-    {
+    let known = host.known()?;
+    let guard_ran = is("is-active", GUARD);
+    if known.is_some() && guard_ran && !is("is-active", FAIL2BAN) {
         return Err(Failure::NotDone(
             "guard has taken over already; guardctl migrate --undo goes back".to_owned(),
         ));
     }
-    let theirs = Settings { jail_directory: DIRECTORY.into(), ..host.settings.clone() };
+    let there = host.record()?;
     // Then guard's nft backend may have adopted their table.
-    let shared = shares_table(&theirs);
-    let record = host.record(
-        is("is-enabled", FAIL2BAN),
-        is("is-active", FAIL2BAN),
-        is("is-enabled", GUARD),
-    )?;
-    host.write(&record)?;
-    let switched = begin(host, plan);
-    let backend = match switched {
+    let shared = there.fail2ban_active && shares_table(&theirs(host));
+    host.keep(&there, known.as_ref())?;
+    let backend = match begin(host, plan, &there) {
         Ok(backend) => backend,
         Err(failure) => {
-            // Fail2Ban goes on as before.
-            let _ = systemctl(&["stop", GUARD]);
-            if !shared {
-                let _ = backend::detach(&host.settings, false);
-            }
-            let restored = record.restore(&host.file);
-            restored.map_err(|error| host.failed(&error))?;
-            Record::forget(&host.settings.state_directory).map_err(|error| host.failed(&error))?;
+            let before = Before { record: &there, known: known.as_ref(), guard_ran, shared };
+            go_on(host, &before).map_err(|second| {
+                Failure::NotDone(format!("{failure}\nand going on as before: {second}"))
+            })?;
             return Err(Failure::NotDone(format!(
                 "{failure}\nFail2Ban goes on; guard.toml is what it was"
             )));
@@ -70,7 +49,7 @@ pub(super) fn apply(host: &Host, plan: &Plan) -> Result<(), Failure> {
     };
     systemctl(&["enable", GUARD])?;
     output::talk(&format!("guard holds the bans (backend {backend})"));
-    if record.fail2ban_active {
+    if there.fail2ban_active {
         if backend == "nft" && shared {
             kill_fail2ban()?;
         } else {
@@ -78,19 +57,62 @@ pub(super) fn apply(host: &Host, plan: &Plan) -> Result<(), Failure> {
         }
         follow(host, plan)?;
     }
-    if record.fail2ban_enabled {
+    if there.fail2ban_enabled {
         systemctl(&["disable", FAIL2BAN])?;
     }
     output::talk("Fail2Ban has ended, and guard goes on; guardctl migrate --undo goes back");
     Ok(())
 }
 
+/// How it was before a switch was tried.
+struct Before<'h> {
+    record: &'h Record,
+    /// What an earlier migration kept.
+    known: Option<&'h Record>,
+    guard_ran: bool,
+    /// Whether Fail2Ban runs and has the table that guard's nft backend has.
+    shared: bool,
+}
+
+/// Fail2Ban goes on as before, and so does guard if it ran.
+fn go_on(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
+    let _ = systemctl(&["stop", GUARD]);
+    host.restore(before.record)?;
+    match before.known {
+        Some(known) => known.write(&host.file),
+        None => Record::forget(&host.file),
+    }
+    .map_err(|error| host.failed(&error))?;
+    if before.guard_ran {
+        return systemctl(&["start", GUARD]);
+    }
+    let _ = systemctl(&["stop", EXPIRY]);
+    leave(&host.settings, before.shared)
+}
+
+/// Removes guard from the kernel; a table that is Fail2Ban's too stays, and is Fail2Ban's.
+fn leave(settings: &Settings, shared: bool) -> Result<(), Failure> {
+    if shared {
+        backend::disown(settings).map_err(|error| {
+            Failure::NotDone(format!("giving up the table inet f2b-table: {error}"))
+        })?;
+    }
+    let removed = backend::detach(settings, false);
+    removed.map(drop).map_err(|error| Failure::NotDone(error.to_string()))
+}
+
+/// The settings, with Fail2Ban's jails.
+fn theirs(host: &Host) -> Settings {
+    Settings { jail_directory: DIRECTORY.into(), ..host.settings.clone() }
+}
+
 /// Starts guard with Fail2Ban's bans; the backend that holds them.
-fn begin(host: &Host, plan: &Plan) -> Result<String, Failure> {
+fn begin(host: &Host, plan: &Plan, record: &Record) -> Result<String, Failure> {
     // Bans of an agent that runs stay in the kernel.
     systemctl(&["stop", GUARD])?;
     detached::forget(&host.settings).map_err(|error| Failure::NotDone(error.to_string()))?;
     host.import(plan)?;
+    host.point(record)?;
     systemctl(&["start", GUARD])?;
     let start = Instant::now();
     loop {
@@ -135,105 +157,62 @@ fn follow(host: &Host, plan: &Plan) -> Result<(), Failure> {
 
 /// Goes back.
 pub(super) fn undo(host: &Host) -> Result<(), Failure> {
-    let record = Record::read(&host.settings.state_directory);
-    let Some(record) = record.map_err(|error| host.failed(&error))? else {
+    let Some(record) = host.known()? else {
         return Err(Failure::NotDone("there was no migration to undo".to_owned()));
     };
     let settings = &host.settings;
-    let ours = if is("is-active", GUARD) { bans(&settings.socket)? } else { Vec::new() };
-    let shared = match is("is-active", GUARD) {
-        true => match client::ask(&settings.socket, &Request::Status)? {
-            Response::Status(status) => status.backend == "nft" && shares_table(settings),
-            _ => false,
-        },
-        false => false,
-    };
+    let fail2ban_runs = is("is-active", FAIL2BAN);
+    let goes_on = record.fail2ban_active || fail2ban_runs;
+    // Also while the agent is dead.
+    let shared = goes_on && backend::last_used(settings) == "nft" && shares_table(&theirs(host));
+    let ours = held(settings)?;
+    let mut left = Vec::new();
     if shared {
         // Its bans stay in the table, and Fail2Ban puts its own rules over them.
         systemctl(&["stop", GUARD])?;
     }
-    if record.fail2ban_active {
-        systemctl(&["start", FAIL2BAN])?;
-        let socket = config::fail2ban_option(settings, "socket")
-            .unwrap_or_else(|| "/var/run/fail2ban/fail2ban.sock".to_owned());
-        hand_over(Path::new(&socket), &ours)?;
+    if goes_on {
+        left = hand_back(&theirs(host), &ours).map_err(|failure| {
+            if !fail2ban_runs {
+                // Not in peace if that can be: it would empty the table that both share.
+                if !shared || kill_fail2ban().is_err() {
+                    let _ = systemctl(&["stop", FAIL2BAN]);
+                }
+            }
+            let goes_on = match systemctl(&["start", GUARD]) {
+                Ok(()) => "guard goes on".to_owned(),
+                Err(second) => second.to_string(),
+            };
+            Failure::NotDone(format!("{failure}\n{goes_on}"))
+        })?;
     }
     if record.fail2ban_enabled {
         systemctl(&["enable", FAIL2BAN])?;
     }
-    if !shared {
-        systemctl(&["stop", GUARD])?;
-        let removed = backend::detach(settings, false);
-        removed.map_err(|error| Failure::NotDone(error.to_string()))?;
+    systemctl(&["stop", GUARD])?;
+    let _ = systemctl(&["stop", EXPIRY]);
+    if shared {
+        // Nobody else would ever lift it.
+        let lifted = backend::expire(settings, &left, run::now());
+        lifted.map_err(|error| Failure::NotDone(error.to_string()))?;
     }
-    let _ = systemctl(&["stop", "guard-expire.timer"]);
+    leave(settings, shared)?;
     if !record.guard_enabled {
         systemctl(&["disable", GUARD])?;
     }
-    record.restore(&host.file).map_err(|error| host.failed(&error))?;
-    Record::forget(&settings.state_directory).map_err(|error| host.failed(&error))?;
-    output::talk("Fail2Ban guards this host again; guard has ended, and guard.toml is what it was");
+    host.restore(&record)?;
+    Record::forget(&host.file).map_err(|error| host.failed(&error))?;
+    output::talk(match goes_on {
+        true => "Fail2Ban guards this host again; guard has ended, and guard.toml is as before",
+        false => "guard has ended, and guard.toml is as before; Fail2Ban did not run before",
+    });
     Ok(())
 }
 
-fn bans(socket: &Path) -> Result<Vec<BanRow>, Failure> {
-    match client::ask(socket, &Request::Bans)? {
-        Response::Bans { bans, .. } => Ok(bans),
-        _ => Err(Failure::NotDone("the agent does not tell its bans".to_owned())),
-    }
-}
-
-/// Has Fail2Ban ban whom guard bans, once it is there.
-fn hand_over(socket: &Path, bans: &[BanRow]) -> Result<(), Failure> {
-    let jails: BTreeMap<&JailName, Vec<Prefix>> =
-        bans.iter().fold(BTreeMap::new(), |mut all, ban| {
-            all.entry(&ban.jail).or_default().push(ban.address);
-            all
-        });
-    let mut server = connected(socket)?;
-    for (jail, sources) in jails {
-        let (hosts, networks): (Vec<&Prefix>, Vec<&Prefix>) =
-            sources.iter().partition(|source| source.is_host());
-        for network in networks {
-            output::talk(&format!("warning: {network} in {jail}: Fail2Ban bans no networks"));
-        }
-        for some in hosts.chunks(AT_ONCE) {
-            let words = ["set", jail.as_str(), "banip"].map(str::to_owned).into_iter();
-            let words: Vec<String> = words.chain(some.iter().map(ToString::to_string)).collect();
-            if let Err(problem) = told(&mut server, &words) {
-                output::talk(&format!("warning: jail {jail}: {problem}"));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Fail2Ban, once it has all of its jails.
-fn connected(socket: &Path) -> Result<Client, Failure> {
-    let start = Instant::now();
-    loop {
-        let ready = Client::connect(socket, Some(PATIENCE)).ok().and_then(|mut client| {
-            told(&mut client, &["server-status".to_owned()]).ok()?;
-            // Its client sends the configuration after the socket is there.
-            let status = told(&mut client, &["status".to_owned()]).ok()?;
-            let count = status.items()?.first()?.items()?.get(1)?.clone();
-            (count != Value::Number(0)).then_some(client)
-        });
-        if let Some(client) = ready {
-            return Ok(client);
-        }
-        if start.elapsed() > PATIENCE {
-            return Err(Failure::NotDone(format!(
-                "Fail2Ban does not answer at {}; guard goes on",
-                socket.display()
-            )));
-        }
-        sleep(INTERVAL);
-    }
-}
-
-fn told(server: &mut Client, words: &[String]) -> Result<Value, String> {
-    let request = Value::texts(words.iter().map(String::as_str));
-    let answer = server.ask(&request).map_err(|error| error.to_string())?;
-    answer.map_err(|fault| fault.argument.to_string())
+/// Starts Fail2Ban, and has it ban whom guard bans; what it does not ban as guard does.
+fn hand_back(settings: &Settings, ours: &[Ours]) -> Result<Vec<Lasting>, Failure> {
+    systemctl(&["start", FAIL2BAN])?;
+    let socket = config::fail2ban_option(settings, "socket")
+        .unwrap_or_else(|| "/var/run/fail2ban/fail2ban.sock".to_owned());
+    hand_over(Path::new(&socket), ours)
 }

@@ -1,12 +1,15 @@
 //! The two services, through `systemctl`.
 
 use std::fs;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::cli::Failure;
 
 pub(super) const GUARD: &str = "guard.service";
 pub(super) const FAIL2BAN: &str = "fail2ban.service";
+/// Lifts bans in nft that are over.
+pub(super) const EXPIRY: &str = "guard-expire.timer";
 
 /// For the moment of the switch: it is killed, so it must not start anew.
 const DROP_IN: &str = "/run/systemd/system/fail2ban.service.d";
@@ -26,6 +29,13 @@ pub(super) fn systemctl(words: &[&str]) -> Result<(), Failure> {
 pub(super) fn is(what: &str, unit: &str) -> bool {
     let status = Command::new("systemctl").args([what, "--quiet", unit]).status();
     status.is_ok_and(|status| status.success())
+}
+
+/// Whether a unit begins at boot on the host whose root directory this is.
+pub(super) fn is_enabled(root: &Path, unit: &str) -> bool {
+    let mut command = Command::new("systemctl");
+    command.arg("--root").arg(root).args(["is-enabled", "--quiet", unit]);
+    command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Ends Fail2Ban without its ending any ban: its rules are guard's now.
