@@ -9,7 +9,7 @@ use guard_tests::container::USER;
 use guard_tests::deadline::wait_until;
 use guard_tests::flood::{Flood, flooded};
 use guard_tests::installed::{Installed, PATIENCE, UNIT};
-use guard_tests::lan::{ATTACKER, NEIGHBOUR};
+use guard_tests::lan::{ATTACKER, ATTACKER_V6, NEIGHBOUR, NEIGHBOUR_V6};
 use guard_tests::root::Suite;
 
 const SSH: u16 = 22;
@@ -77,6 +77,10 @@ fn there_and_back(backend: &str) -> Result<()> {
     }
     ensure!(guarded.host.unit(UNIT, "ActiveState")? == "inactive", "to look changes nothing");
 
+    // Written beforehand, what ran is known all the same.
+    guarded.guardctl(&["migrate", "--write"])?;
+    services(&guarded, [(UNIT, false), (FAIL2BAN, true)])?;
+
     while_flooded(&guarded, |flood| {
         guarded.guardctl(&["migrate", "--apply"])?;
         flood.goes_on()
@@ -92,6 +96,10 @@ fn there_and_back(backend: &str) -> Result<()> {
 
     // Whom only guard knows stays banned as well.
     guarded.guardctl(&["ban", "sshd", "10.3.0.77"])?;
+    // And of a network the address that failed, which is all that Fail2Ban can ban.
+    guarded.guess_passwords(ATTACKER_V6, USER.0, 3)?;
+    guarded.wait_for_bans(&["sshd 10.3.0.1", "sshd 10.3.0.77", "sshd fd03::/64"])?;
+    guarded.wait_until_cut_off(ATTACKER_V6, SSH)?;
     while_flooded(&guarded, |flood| {
         guarded.guardctl(&["migrate", "--undo"])?;
         flood.goes_on()
@@ -99,10 +107,16 @@ fn there_and_back(backend: &str) -> Result<()> {
     .context("back")?;
     services(&guarded, [(UNIT, false), (FAIL2BAN, true)])?;
     let status = guarded.host.exec(&["fail2ban-client", "status", "sshd"])?;
-    ensure!(status.contains("10.3.0.1") && status.contains("10.3.0.77"), "{status}");
+    for address in ["10.3.0.1", "10.3.0.77", "fd03::1"] {
+        ensure!(status.split_whitespace().any(|word| word == address), "{address}: {status}");
+    }
+    let left = fs::exists(guarded.host.inside("/run/guard/backend")?)?;
+    ensure!(!left, "guard still claims what is in the kernel");
     let after = fs::read_to_string(guarded.host.inside("/etc/guard/guard.toml")?)?;
     ensure!(after == before, "guard.toml is another: {after}");
     guarded.wait_until_cut_off(ATTACKER, SSH)?;
+    guarded.wait_until_cut_off(ATTACKER_V6, SSH)?;
+    guarded.logs_in(NEIGHBOUR_V6)?;
     guarded.logs_in(NEIGHBOUR)
 }
 

@@ -2,7 +2,8 @@
 //! writes. The switch itself is in `e2e_migrate.rs`.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -21,6 +22,18 @@ action = %(action_mwl)s
 enabled = true
 action = %(action_)s
          my-own-script[server=x]
+
+[open]
+enabled = true
+backend = polling
+filter = apache-auth
+logpath = /var/log/open-*.log
+
+[closed]
+enabled = true
+backend = polling
+filter = apache-auth
+logpath = /var/log/closed/*.log
 
 [missing]
 enabled = true
@@ -52,13 +65,23 @@ fn what_works_what_differs_and_what_does_not_translate() -> Result<()> {
     fs::write(jails.join("jail.local"), JAILS)?;
     fs::write(jails.join("action.d/my-own-script.conf"), "[Definition]\nactionban = true\n")?;
 
+    // Fail2Ban reads as root, and the agent does not.
+    fs::create_dir_all(root.join("var/log/closed"))?;
+    for (log, mode) in [("open-1.log", 0o644), ("closed/1.log", 0o640)] {
+        fs::write(root.join("var/log").join(log), "")?;
+        fs::set_permissions(root.join("var/log").join(log), Permissions::from_mode(mode))?;
+    }
+
     let told = migrate(root, &[])?;
     let out = text(&told.stdout);
     ensure!(told.status.code() == Some(1), "one jail does not start: {told:?}");
     for expected in [
         "jail sshd: works",
         "jail recidive: works",
-        "jail missing: DOES NOT START",
+        "jail open: works",
+        "jail closed: DOES NOT WORK",
+        "setfacl -m g:adm:r /var/log/closed/1.log",
+        "jail missing: DOES NOT WORK",
         "no-such-filter",
         "action sendmail-whois-lines (sshd) is not run; a [[notify]] in guard.toml can send a mail",
         "action my-own-script (recidive) is not run",
@@ -90,5 +113,9 @@ fn what_works_what_differs_and_what_does_not_translate() -> Result<()> {
     let told = run(&["--write", "--force"])?;
     ensure!(told.status.success(), "{told:?}");
     ensure!(fs::read_to_string(root.join("etc/guard/guard.toml"))? == written, "twice is once");
+    let record = root.join("etc/guard/migrated.json");
+    ensure!(record.metadata()?.permissions().mode() & 0o777 == 0o600, "the record is root's");
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(record)?)?;
+    ensure!(record["settings"] == own, "what was there first: {record}");
     Ok(())
 }

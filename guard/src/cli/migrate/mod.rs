@@ -7,6 +7,7 @@
 
 mod handover;
 mod plan;
+mod readable;
 mod record;
 mod switch;
 mod units;
@@ -43,7 +44,7 @@ pub(super) struct Arguments {
     /// Go back: Fail2Ban starts, then guard ends, and guard.toml is what it was.
     #[arg(long, conflicts_with_all = ["write", "apply"])]
     undo: bool,
-    /// Even if some jails do not start; they guard nothing then.
+    /// Even if some jails do not work, or nothing is dropped on some interfaces.
     #[arg(long)]
     force: bool,
     /// Look at the host whose root directory this is.
@@ -101,7 +102,7 @@ pub(super) fn migrate(
             return Err(Failure::NotDone("nothing was changed: no jail would start".to_owned()));
         }
         if arguments.apply {
-            switch::apply(&host, &plan)?;
+            switch::apply(&host, &plan, arguments.force)?;
         } else {
             let (there, known) = (host.record()?, host.known()?);
             // First, since it cannot be done beside an agent.

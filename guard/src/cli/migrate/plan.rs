@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::readable::Reader;
 use crate::cli::Failure;
 use crate::config::agent::Settings;
 use crate::config::described::describe;
-use crate::config::{self, Diagnostic, Severity};
-use crate::core::jail::JailName;
+use crate::config::{self, Diagnostic, Severity, glob};
+use crate::core::jail::{Jail, JailName, LogPattern, LogSource};
 use crate::daemon::run;
 use crate::store::fail2ban::{self, Found};
 
@@ -36,9 +37,9 @@ pub(super) struct Plan {
 #[serde(rename_all = "kebab-case")]
 pub(super) struct PlannedJail {
     pub(super) name: String,
-    /// Whether it starts.
+    /// Whether it starts, and can read its log.
     pub(super) works: bool,
-    /// What behaves differently, or keeps it from starting.
+    /// What behaves differently, or keeps it from working.
     pub(super) notes: Vec<String>,
 }
 
@@ -65,7 +66,7 @@ impl Plan {
         let theirs = Settings { jail_directory: directory.clone(), ..settings.clone() };
         let loaded = config::jails(&theirs);
         let mut plan = Self { directory, ..Self::default() };
-        plan.jails = jails(&loaded);
+        plan.jails = jails(&loaded, root);
         let general = loaded.diagnostics.errors().filter(|error| error.jail.is_none());
         plan.problems = general.map(Diagnostic::line).collect();
         plan.actions = actions(&theirs);
@@ -95,7 +96,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Jails that do not start.
+    /// Jails that do not work.
     pub(super) fn broken(&self) -> impl Iterator<Item = &PlannedJail> {
         self.jails.iter().filter(|jail| !jail.works)
     }
@@ -110,7 +111,7 @@ impl Plan {
             let state = match (jail.works, jail.notes.is_empty()) {
                 (true, true) => "works as it is",
                 (true, false) => "works, but for:",
-                (false, _) => "DOES NOT START:",
+                (false, _) => "DOES NOT WORK:",
             };
             text.push_str(&format!("jail {}: {state}\n", jail.name));
             for note in &jail.notes {
@@ -144,7 +145,8 @@ pub(super) fn rooted(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-fn jails(loaded: &config::Loaded) -> Vec<PlannedJail> {
+fn jails(loaded: &config::Loaded, root: &Path) -> Vec<PlannedJail> {
+    let reader = Reader::of(root);
     let mut names: Vec<String> = loaded.jails.iter().map(|jail| jail.name.to_string()).collect();
     for error in loaded.diagnostics.errors() {
         names.extend(error.jail.clone().filter(|name| !names.contains(name)));
@@ -154,12 +156,26 @@ fn jails(loaded: &config::Loaded) -> Vec<PlannedJail> {
         let about = about.filter(|found| found.jail.as_ref() == Some(name));
         // Actions are told by themselves.
         let about = about.filter(|found| !found.message.starts_with("action `"));
-        let notes: BTreeSet<String> =
+        let mut notes: BTreeSet<String> =
             about.filter(|found| found.severity != Severity::Note).map(Diagnostic::line).collect();
-        let works = loaded.jails.iter().any(|jail| jail.name.as_str() == name);
+        let jail = loaded.jails.iter().find(|jail| jail.name.as_str() == name);
+        let closed = jail.map_or_else(Vec::new, |jail| obstacles(jail, root, &reader));
+        let works = jail.is_some() && closed.is_empty();
+        notes.extend(closed);
         PlannedJail { name: name.clone(), works, notes: notes.into_iter().collect() }
     };
     names.iter().map(of_jail).collect()
+}
+
+/// What keeps the agent from reading a jail's log files that there are.
+fn obstacles(jail: &Jail, root: &Path, reader: &Reader) -> Vec<String> {
+    let LogSource::Files(files) = &jail.source else { return Vec::new() };
+    let rooted = |pattern: &LogPattern| {
+        let path = rooted(root, Path::new(&pattern.path));
+        glob::matching(&path.to_string_lossy())
+    };
+    let files = files.patterns.iter().flat_map(rooted);
+    files.filter_map(|file| reader.obstacle(&file)).collect()
 }
 
 fn actions(settings: &Settings) -> Vec<PlannedAction> {

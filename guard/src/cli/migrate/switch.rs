@@ -17,13 +17,13 @@ use super::{DIRECTORY, Host};
 use crate::cli::{Failure, output};
 use crate::config::{self, agent::Settings};
 use crate::control::client;
-use crate::control::protocol::{BanRow, BanTime, Request, Response};
+use crate::control::protocol::{BanRow, BanTime, Request, Response, Status};
 use crate::daemon::{backend, detached, run};
 use crate::enforce::nft::expire::Lasting;
 use crate::store::fail2ban::{self, LastBan};
 
 /// Switches over.
-pub(super) fn apply(host: &Host, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn apply(host: &Host, plan: &Plan, force: bool) -> Result<(), Failure> {
     let known = host.known()?;
     let guard_ran = is("is-active", GUARD);
     if known.is_some() && guard_ran && !is("is-active", FAIL2BAN) {
@@ -35,7 +35,7 @@ pub(super) fn apply(host: &Host, plan: &Plan) -> Result<(), Failure> {
     // Then guard's nft backend may have adopted their table.
     let shared = there.fail2ban_active && shares_table(&theirs(host));
     host.keep(&there, known.as_ref())?;
-    let backend = match begin(host, plan, &there) {
+    let backend = match begin(host, plan, &there).and_then(|status| protecting(*status, force)) {
         Ok(backend) => backend,
         Err(failure) => {
             let before = Before { record: &there, known: known.as_ref(), guard_ran, shared };
@@ -106,8 +106,8 @@ fn theirs(host: &Host) -> Settings {
     Settings { jail_directory: DIRECTORY.into(), ..host.settings.clone() }
 }
 
-/// Starts guard with Fail2Ban's bans; the backend that holds them.
-fn begin(host: &Host, plan: &Plan, record: &Record) -> Result<String, Failure> {
+/// Starts guard with Fail2Ban's bans; how it is once it holds them.
+fn begin(host: &Host, plan: &Plan, record: &Record) -> Result<Box<Status>, Failure> {
     // Bans of an agent that runs stay in the kernel.
     systemctl(&["stop", GUARD])?;
     detached::forget(&host.settings).map_err(|error| Failure::NotDone(error.to_string()))?;
@@ -121,7 +121,7 @@ fn begin(host: &Host, plan: &Plan, record: &Record) -> Result<String, Failure> {
         };
         let missing = status.jails.iter().map(|jail| jail.not_enforced.len()).sum::<usize>();
         if missing == 0 {
-            return Ok(status.backend);
+            return Ok(status);
         }
         if start.elapsed() > PATIENCE {
             let problems = status.problems.join("\n");
@@ -129,6 +129,23 @@ fn begin(host: &Host, plan: &Plan, record: &Record) -> Result<String, Failure> {
         }
         sleep(INTERVAL);
     }
+}
+
+/// The backend, if it drops what is banned, and unless `force` on each interface.
+fn protecting(status: Status, force: bool) -> Result<String, Failure> {
+    if status.backend == "null" {
+        return Err(Failure::NotDone(format!("guard drops nothing: {}", status.backend_reason)));
+    }
+    let bare = status.interfaces.iter().filter(|one| one.means == "none");
+    let bare: Vec<String> = bare
+        .map(|one| format!("nothing is dropped on {}: {}", one.interface, one.reason))
+        .collect();
+    let none = !bare.is_empty() && bare.len() == status.interfaces.len();
+    if bare.is_empty() || (force && !none) {
+        return Ok(status.backend);
+    }
+    let way_out = if none { "" } else { "\n--force switches over all the same" };
+    Err(Failure::NotDone(format!("{}{way_out}", bare.join("\n"))))
 }
 
 /// Bans that Fail2Ban made after they were taken over.
