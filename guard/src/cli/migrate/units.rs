@@ -45,7 +45,7 @@ pub(super) fn kill_fail2ban() -> Result<(), Failure> {
     fs::write(format!("{DROP_IN}/guard-migrate.conf"), "[Service]\nRestart=no\nExecStop=\n")
         .map_err(failed)?;
     let killed = systemctl(&["daemon-reload"])
-        .and_then(|()| systemctl(&["kill", "--signal=KILL", FAIL2BAN]))
+        .and_then(|()| systemctl(&["kill", "--kill-who=main", "--signal=KILL", FAIL2BAN]))
         .and_then(|()| systemctl(&["stop", FAIL2BAN]));
     fs::remove_dir_all(DROP_IN).map_err(failed)?;
     systemctl(&["daemon-reload"])?;
