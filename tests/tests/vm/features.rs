@@ -46,7 +46,7 @@ fn a_kernel_has_the_features_that_it_should_have_and_no_others() -> Result<()> {
     note("clsact", supports_clsact()?);
     let bridge = of(&xdp.coverage(), "br0").means.clone();
     ensure!(bridge == filtered()?, "{:?}", xdp.coverage());
-    let pinned = bed.bpffs.pinned("maps-v4")?;
+    let pinned = bed.bpffs.pinned("maps-v5")?;
     let linear = pinned.iter().any(|name| name == names::XDP_LINEAR);
     ensure!(linear != pinned.iter().any(|name| name == names::XDP), "one of them: {pinned:?}");
     note("frags", !linear);

@@ -199,7 +199,7 @@ fn maps_of_another_size_take_the_place_of_those_in_use_when_they_are_full() -> R
     xdp.replace(&desired, now())?;
     bed.banned()?;
     assert_eq!(xdp.link_id(bed.uplink()?), link);
-    assert_eq!(bed.bpffs.pinned("")?, ["links", "maps-v4"]);
+    assert_eq!(bed.bpffs.pinned("")?, ["links", "maps-v5"]);
     xdp.apply(&[Delta::Ban(ban(1, ATTACKER, None)), Delta::Ban(ban(1, NEIGHBOUR, None))], now())?;
     let third = Delta::Ban(ban(1, HOST, None));
     let error = xdp.apply(&[third], now()).expect_err("two addresses fit");

@@ -44,7 +44,7 @@ fn links_programs_and_pins_are_put_right() -> Result<()> {
     // Another program behind the link: guard's own, on maps that ban nobody.
     let object = fs::read(test_run::object_path())?;
     let mut other = aya::EbpfLoader::new().load(&object)?;
-    let pinned = bed.bpffs.pinned("maps-v4")?;
+    let pinned = bed.bpffs.pinned("maps-v5")?;
     let name = [names::XDP, names::XDP_LINEAR]
         .into_iter()
         .find(|name| pinned.contains(&(*name).to_owned()));
@@ -59,7 +59,7 @@ fn links_programs_and_pins_are_put_right() -> Result<()> {
     bed.banned()?;
 
     // All pins removed, and all directories.
-    for directory in ["maps-v4", "links"] {
+    for directory in ["maps-v5", "links"] {
         let directory = bed.bpffs.path().join(directory);
         for entry in fs::read_dir(&directory)? {
             fs::remove_file(entry?.path())?;
@@ -89,7 +89,7 @@ fn maps_of_another_version_are_rebuilt_aside_and_swapped() -> Result<()> {
     drop(xdp);
     // As an agent of another version would have left them.
     let directory = |name: &str| bed.bpffs.path().join(name);
-    fs::rename(directory("maps-v4"), directory("maps-v3"))?;
+    fs::rename(directory("maps-v5"), directory("maps-v3"))?;
     let mut xdp = Xdp::open(bed.bpffs.options())?;
     bed.banned()?;
     bed.follow(&mut xdp)??;
@@ -97,7 +97,7 @@ fn maps_of_another_version_are_rebuilt_aside_and_swapped() -> Result<()> {
     ensure!(directory("maps-v3").is_dir(), "those in use stay until the new ones hold all");
     xdp.replace(&desired, now())?;
     bed.banned()?;
-    ensure!(!directory("maps-v3").exists() && directory("maps-v4").is_dir(), "swapped");
+    ensure!(!directory("maps-v3").exists() && directory("maps-v5").is_dir(), "swapped");
     ensure!(xdp.link_id(bed.uplink()?) == link, "attached once");
     ensure!(held(&mut xdp)? == ["sshd 10.3.0.1"], "held");
     Ok(())

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! /run/guard/bpf/            a bpffs of our own, mode 0700 (or a directory on another)
-//!   maps-v3/                 the maps and the programs that use them
-//!   maps-v3-new/             those that are being built to take its place
+//!   maps-v5/                 the maps and the programs that use them
+//!   maps-v5-new/             those that are being built to take its place
 //!   links/native-2 tcx-5 …   one link for each covered interface, by its number
 //! ```
 //!
