@@ -25,6 +25,7 @@ pub mod recording;
 pub mod reload;
 pub mod report;
 pub mod run;
+mod signals;
 pub mod sources;
 pub mod stored;
 pub mod tally;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
@@ -25,6 +24,7 @@ use crate::daemon::agent::{Agent, Configuration, Lasting};
 use crate::daemon::meters::Meters;
 use crate::daemon::perform::Command;
 use crate::daemon::reload::{self, Next, Origin};
+use crate::daemon::signals::{Signals, Told};
 use crate::daemon::sources::Counters;
 use crate::daemon::{compat, log};
 use crate::enforce::Moment;
@@ -351,37 +351,6 @@ impl Process {
             )));
         }
     }
-}
-
-/// What the process may be sent.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.hangup.recv() => Told::Reload,
-        }
-    }
-}
-
-/// What a signal says.
-enum Told {
-    Stop,
-    Reload,
 }
 
 /// Both clocks, now.

@@ -9,7 +9,6 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
 use guard_common::layout::{
     ABI, Counter, MAX_CLASSES, Meta, OWN_FIRST, PORT_CLASS_ENTRIES, SCOPE_ALL, SCOPE_HOST,
@@ -19,7 +18,6 @@ use guard_common::names::{
     TABLE_V4, VERDICTS,
 };
 use guard_common::verdict::{self, Verdict};
-use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::XdpOptions;
 use super::bans::Bans;
@@ -158,7 +156,7 @@ impl Maps {
             self.filled = true;
             if present != wanted {
                 // Who still judges by a ban as it was needs the classes that it had.
-                wait_for_programs();
+                syscall::wait_for_programs();
                 self.write_table(&mut present, &wanted)?;
             }
         }
@@ -389,15 +387,4 @@ fn name_key(name: &JailName) -> [u64; 8] {
 
 fn failed(operation: &str, cause: io::Error) -> EnforceError {
     EnforceError::Kernel { operation: operation.to_owned(), cause }
-}
-
-/// How long no program runs, for kernels that do not tell when those that run have ended.
-const LONGEST_RUN: Duration = Duration::from_millis(10);
-
-/// Returns when every program that runs now has ended.
-fn wait_for_programs() {
-    // On hosts with processors that are kept free of the tick (`nohz_full`) it is refused.
-    if membarrier(MembarrierCommand::Global).is_err() {
-        std::thread::sleep(LONGEST_RUN);
-    }
 }

@@ -18,6 +18,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
+
+use rustix::thread::{MembarrierCommand, membarrier};
 
 const MAP_CREATE: u32 = 0;
 pub(super) const MAP_LOOKUP: u32 = 1;
@@ -275,5 +278,16 @@ pub(super) fn knows_tcx(interface: u32) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// How long no program runs, for kernels that do not tell when those that run have ended.
+const LONGEST_RUN: Duration = Duration::from_millis(10);
+
+/// Returns when every program that runs now has ended.
+pub(super) fn wait_for_programs() {
+    // On hosts with processors that are kept free of the tick (`nohz_full`) it is refused.
+    if membarrier(MembarrierCommand::Global).is_err() {
+        std::thread::sleep(LONGEST_RUN);
     }
 }
