@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use guard_tests::agent::{Agent, PATIENCE, beside_this_program};
@@ -69,6 +70,14 @@ impl<'lan> World<'lan> {
     }
 }
 
+/// Waits for the next second of the clock: a time in the log has no fraction, and what may
+/// have come before an unban is not counted after it.
+fn after_this_second() -> Result<()> {
+    let second = || Ok::<_, anyhow::Error>(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs());
+    let this = second()?;
+    wait_until("the next second", PATIENCE, || Ok(second()? > this))
+}
+
 #[test]
 fn xdp_bans_a_network() -> Result<()> {
     bans_a_network("xdp")
@@ -109,6 +118,7 @@ fn bans_a_network(backend: &str) -> Result<()> {
     world.agent.kill()?;
     world.expect(ROTATING[3], false)?;
     ensure!(world.agent.guardctl(&["unban", "app", ROTATING[3]])? == "1\n");
+    after_this_second()?;
     world.expect(ROTATING[3], true)?;
     world.agent.start()?;
     world.failures(&ROTATING[..2])?;
@@ -120,6 +130,7 @@ fn bans_a_network(backend: &str) -> Result<()> {
     let told = String::from_utf8_lossy(&unban.stderr).into_owned();
     ensure!(told.contains("was banned with fd04::/64, which is let in again"), "{told}");
     world.expect(ROTATING[3], true)?;
+    after_this_second()?;
 
     // Somebody in it becomes the host's own: it is taken apart.
     lan.host.ip("address add fd04::fe/128 dev lo")?;
