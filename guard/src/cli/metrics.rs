@@ -132,21 +132,12 @@ fn listen(context: &Context, place: &Place, public: bool) -> Result<(), Failure>
 }
 
 async fn serve(place: &Place, socket: Arc<Path>) -> std::io::Result<()> {
-    let places = Arc::new(Semaphore::new(PEERS));
     match place {
         Place::Address(address) => {
             let listener = TcpListener::bind(address).await?;
             // With port 0 only the kernel knows which it is.
             output::talk(&format!("metrics are at http://{}/metrics", listener.local_addr()?));
-            loop {
-                let place = Arc::clone(&places).acquire_owned().await;
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        tokio::spawn(converse(stream, Arc::clone(&socket), place));
-                    }
-                    Err(error) => pause(&error).await,
-                }
-            }
+            converse_with_all(async || Ok(listener.accept().await?.0), socket).await
         }
         Place::Path(path) => {
             if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
@@ -154,23 +145,33 @@ async fn serve(place: &Place, socket: Arc<Path>) -> std::io::Result<()> {
             }
             let listener = UnixListener::bind(path)?;
             output::talk(&format!("metrics are at {}, path /metrics", path.display()));
-            loop {
-                let place = Arc::clone(&places).acquire_owned().await;
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        tokio::spawn(converse(stream, Arc::clone(&socket), place));
-                    }
-                    Err(error) => pause(&error).await,
-                }
-            }
+            converse_with_all(async || Ok(listener.accept().await?.0), socket).await
         }
     }
 }
 
-/// Out of descriptors, most likely: they come back as peers leave.
-async fn pause(error: &std::io::Error) {
-    output::talk(&format!("accepting: {error}"));
-    tokio::time::sleep(Duration::from_millis(100)).await;
+/// Answers the peers that `accept` gives, so many at a time, for ever.
+async fn converse_with_all<S>(
+    accept: impl AsyncFn() -> std::io::Result<S>,
+    socket: Arc<Path>,
+) -> std::io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(PEERS));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        match accept().await {
+            Ok(stream) => {
+                tokio::spawn(converse(stream, Arc::clone(&socket), place));
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: they come back as peers leave.
+                output::talk(&format!("accepting: {error}"));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
 }
 
 /// One request of one peer; its place is free again when this ends.
