@@ -253,37 +253,33 @@ impl Map<u32, u64> {
     }
 }
 
-/// One key's values on all possible CPUs of a per-CPU map.
-pub(super) fn look_up_per_cpu<V: aya::Pod + Default>(
+/// Gives what keys of a per-CPU map hold on every possible CPU.
+pub(super) fn each_per_cpu<V: aya::Pod + Default>(
     map: BorrowedFd<'_>,
-    key: u32,
-) -> io::Result<Vec<V>> {
-    let mut values = vec![V::default(); per_cpu_values::<V>(map)?];
-    let mut attribute = per_cpu_element(map, &key, values.as_mut_ptr());
-    // SAFETY: it points to a key of the map's size (4 bytes, checked with the kind) and
-    // to room for one value of its size for each CPU that there can be.
-    unsafe { bpf(MAP_LOOKUP, &mut attribute) }?;
-    Ok(values)
-}
-
-/// How many values one key has, if they are of this type.
-fn per_cpu_values<V>(map: BorrowedFd<'_>) -> io::Result<usize> {
+    keys: impl IntoIterator<Item = u32>,
+    mut each: impl FnMut(&V),
+) -> io::Result<()> {
     let info = map_info(map)?;
-    // The kernel puts each value at a multiple of 8 bytes.
+    // The kernel writes each value at a multiple of 8 bytes.
     if !size_of::<V>().is_multiple_of(8)
         || (info.kind, info.key_size) != (PER_CPU_ARRAY, 4)
         || info.value_size as usize != size_of::<V>()
     {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a map of another layout"));
     }
-    aya::util::nr_cpus().map_err(|(_, cause)| cause)
-}
-
-fn per_cpu_element<V>(map: BorrowedFd<'_>, key: &u32, values: *mut V) -> Element {
-    Element {
-        map: number(map),
-        key: address(std::ptr::from_ref(key)),
-        value: address(values),
-        ..Element::default()
+    let possible_cpus = aya::util::nr_cpus().map_err(|(_, cause)| cause)?;
+    let mut values = vec![V::default(); possible_cpus];
+    for key in keys {
+        let mut attribute = Element {
+            map: number(map),
+            key: address(&raw const key),
+            value: address(values.as_mut_ptr()),
+            ..Element::default()
+        };
+        // SAFETY: it points to a key of the map's size (4 bytes, checked with the kind) and
+        // to room for one value of its size for each CPU that there can be.
+        unsafe { bpf(MAP_LOOKUP, &mut attribute) }?;
+        values.iter().for_each(&mut each);
     }
+    Ok(())
 }

@@ -22,7 +22,7 @@ use guard_common::verdict::{self, Verdict};
 use super::XdpOptions;
 use super::bans::Bans;
 use super::classes::{self, Classes};
-use super::map::{Cursor, Map, look_up_per_cpu};
+use super::map::{Cursor, Map, each_per_cpu};
 use super::nets::{Nets, Steps};
 use super::pins;
 use super::syscall;
@@ -316,15 +316,12 @@ impl Maps {
 
     /// One verdict's packets and bytes over all CPUs and interfaces.
     pub(super) fn verdict(&self, verdict: Verdict) -> Result<Counter, EnforceError> {
-        verdict::counters(verdict).try_fold(Counter::default(), |sum, index| {
-            let Counter { packets, bytes } = self.counter(index)?;
-            Ok(Counter { packets: sum.packets + packets, bytes: sum.bytes + bytes })
-        })
+        self.sum(verdict::counters(verdict))
     }
 
     /// What was dropped on an interface since it is covered, as far as this process knows.
     pub(super) fn dropped_on(&self, interface: u32) -> Result<Counter, EnforceError> {
-        let now = self.counter(verdict::counter(Verdict::Drop, interface))?;
+        let now = self.sum([verdict::counter(Verdict::Drop, interface)])?;
         let before = self.begun.get(&interface).copied().unwrap_or_default();
         Ok(Counter {
             packets: now.packets.saturating_sub(before.packets),
@@ -335,18 +332,19 @@ impl Maps {
     /// Lets an interface begin to count where one of before may have counted. The counter
     /// itself goes on: all of them together only ever grow.
     pub(super) fn begin_counting(&mut self, interface: u32) -> Result<(), EnforceError> {
-        let before = self.counter(verdict::counter(Verdict::Drop, interface))?;
+        let before = self.sum([verdict::counter(Verdict::Drop, interface)])?;
         self.begun.insert(interface, before);
         Ok(())
     }
 
-    fn counter(&self, index: u32) -> Result<Counter, EnforceError> {
-        let broken = |cause| failed("read VERDICTS", cause);
-        let each: Vec<Counter> = look_up_per_cpu(self.verdicts.as_fd(), index).map_err(broken)?;
-        Ok(each.iter().fold(Counter::default(), |sum, one| Counter {
-            packets: sum.packets + one.packets,
-            bytes: sum.bytes + one.bytes,
-        }))
+    fn sum(&self, counters: impl IntoIterator<Item = u32>) -> Result<Counter, EnforceError> {
+        let mut sum = Counter::default();
+        each_per_cpu(self.verdicts.as_fd(), counters, |one: &Counter| {
+            sum.packets += one.packets;
+            sum.bytes += one.bytes;
+        })
+        .map_err(|cause| failed("read VERDICTS", cause))?;
+        Ok(sum)
     }
 }
 

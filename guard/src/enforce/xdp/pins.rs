@@ -173,7 +173,9 @@ fn remove_directory(directory: &Path) -> Result<(), EnforceError> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = match openat(CWD, directory, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::LOOP | Errno::NOTDIR) => return unlink(directory).map_err(broken),
+        Err(Errno::LOOP | Errno::NOTDIR) => {
+            return fs::remove_file(directory).map_err(|cause| failed("remove", directory, cause));
+        }
         other => other.map_err(broken)?,
     };
     if fstatfs(&opened).map_err(broken)?.f_type != BPFFS {
@@ -192,10 +194,6 @@ fn remove_directory(directory: &Path) -> Result<(), EnforceError> {
         }
         _ => Ok(()),
     }
-}
-
-fn unlink(path: &Path) -> Result<(), Errno> {
-    unlinkat(CWD, path, AtFlags::empty())
 }
 
 fn is_bpffs(directory: &Path) -> Result<bool, EnforceError> {

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 
 use super::attach;
-use super::map::{Map, look_up_per_cpu};
+use super::map::{Map, each_per_cpu};
 use super::pins::Pins;
 use super::syscall;
 use crate::enforce::EnforceError;
@@ -131,9 +131,10 @@ impl Drops {
     }
 
     fn missed_ever(&self) -> Result<u64, EnforceError> {
-        let each: Vec<Watched> = look_up_per_cpu(self.watched.as_fd(), 0)
+        let mut missed = 0;
+        each_per_cpu(self.watched.as_fd(), [0], |one: &Watched| missed += one.missed)
             .map_err(|cause| failed("read WATCHED", cause))?;
-        Ok(each.iter().map(|one| one.missed).sum())
+        Ok(missed)
     }
 
     fn go_on(&self, now: u64) -> Result<(), EnforceError> {
