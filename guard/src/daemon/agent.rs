@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -192,7 +192,7 @@ impl Agent {
                 names: names.clone(),
                 meters: Arc::clone(&lasting.meters),
                 events: lasting.events.clone(),
-                notifier: Mutex::new(notifier),
+                notifier,
             };
             let commands = commands.downgrade();
             spawn("enforcer", move || {

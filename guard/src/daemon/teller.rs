@@ -1,7 +1,7 @@
 //! Says what is so, once it is so: to the log, to the meters, to whoever watches, and to
 //! `[[notify]]`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::control::event::{BanTold, Events, What};
 use crate::core::delta::Ban;
@@ -22,7 +22,7 @@ pub struct Teller {
     /// Who is told.
     pub events: Events,
     /// Who is told outside (`[[notify]]`).
-    pub notifier: Mutex<Notifier>,
+    pub notifier: Notifier,
 }
 
 impl Teller {
@@ -37,10 +37,9 @@ impl Teller {
     }
 
     /// Tells what the kernel holds.
-    pub fn tell(&self, reports: &[Report], now: Moment) {
+    pub fn tell(&mut self, reports: &[Report], now: Moment) {
         self.meters.enforced(reports, now.wall);
-        let mut notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
-        notifier.tell(&self.names, reports, now.wall);
+        self.notifier.tell(&self.names, reports, now.wall);
         self.found(reports);
     }
 

@@ -8,8 +8,8 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use guard::config::agent::Settings;
@@ -338,7 +338,7 @@ impl World {
             names: names.to_vec(),
             meters: Arc::clone(&meters),
             events: events.clone(),
-            notifier: Mutex::new(notifier),
+            notifier,
         };
         let enforcing =
             Enforcing::new(Box::new(kernel), broken.as_deref(), teller, commands.downgrade(), now);
