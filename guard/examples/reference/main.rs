@@ -77,10 +77,12 @@ fn configuration() -> Result<String> {
         .to_owned();
     for name in CONFIGURATION {
         let page = page(name)?;
-        let mut in_name = false;
+        let (mut in_name, mut in_block) = (false, false);
         for line in page.lines() {
+            in_block ^= line.starts_with("```");
             // Sections of a page are one level deeper here, names of pages are titles.
             match line.split_once("# ") {
+                _ if in_block && !in_name => text.push_str(&format!("{line}\n")),
                 Some(("", title)) => text.push_str(&format!("\n## {title}\n")),
                 Some(("#", title)) => {
                     in_name = title == "Name" || title == "See also";
