@@ -6,7 +6,7 @@
 //! - [`journal_files`]: journal files written entry by entry while the agent follows.
 //! - [`agent`]: the agent with a configuration of its own, and the other verbs.
 //! - [`root`] and [`container`]: Debian hosts with systemd, journald and sshd;
-//!   [`installed`]: the same with guard on them.
+//!   [`installed`]: the same with guard on them; [`package`]: guard as a Debian package.
 //! - [`packets`]: packet cases as data, and what is true while they are judged;
 //!   [`test_run`]: the eBPF programs, run on single packets by the kernel.
 //! - [`bpffs`]: a place for pins; [`pinned`]: the program that is pinned there.
@@ -38,6 +38,7 @@ pub mod journal_files;
 pub mod lan;
 pub mod namespace;
 pub mod pace;
+pub mod package;
 #[cfg(feature = "kernel")]
 pub mod packets;
 pub mod peers;

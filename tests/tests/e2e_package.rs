@@ -1,18 +1,16 @@
 //! The Debian package on a real host: installed, upgraded with bans in place, removed,
 //! installed again, purged.
 
-use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context, Result, ensure};
 use guard_tests::container::USER;
 use guard_tests::installed::{Installed, UNIT};
 use guard_tests::lan::{ATTACKER, NEIGHBOUR};
+use guard_tests::package;
 use guard_tests::root::Suite;
-use guard_tests::{agent, command};
 use tempfile::TempDir;
 
 const SSH: u16 = 22;
@@ -22,7 +20,7 @@ const HELPER_SOCKET: &str = "/run/guard-helper/helper.sock";
 const CHANGE: &str = "# ours\nallow = [\"192.0.2.77\"]\n";
 
 /// The package of a revision, made once.
-fn package(revision: u32) -> Result<PathBuf> {
+fn made(revision: u32) -> Result<PathBuf> {
     static MADE: OnceLock<TempDir> = OnceLock::new();
     static MAKING: Mutex<()> = Mutex::new(());
     let _turn = MAKING.lock();
@@ -35,38 +33,19 @@ fn package(revision: u32) -> Result<PathBuf> {
     };
     let directory = directory.path().join(revision.to_string());
     if !directory.exists() {
-        return make(&directory, revision);
+        return package::make(&directory, revision);
     }
-    found(&directory)
-}
-
-fn found(directory: &Path) -> Result<PathBuf> {
-    Ok(fs::read_dir(directory)?.next().context("a package")??.path())
-}
-
-/// Packages the tested programs.
-fn make(directory: &Path, revision: u32) -> Result<PathBuf> {
-    fs::create_dir_all(directory)?;
-    let mut deb = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    deb.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-        .args(["xtask", "deb", "--revision", &revision.to_string(), "--directory"])
-        .arg(directory)
-        .arg("--program")
-        .arg(agent::beside_this_program()?);
-    command::finish(deb)?;
-    let made = found(directory)?;
-    ensure!(made.to_string_lossy().contains(&format!("-{revision}_")), "{}", made.display());
-    Ok(made)
+    package::found(&directory)
 }
 
 #[test]
 fn the_same_programs_give_the_same_bytes() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let first = fs::read(package(1)?)?;
-    let second = fs::read(make(&directory.path().join("again"), 1)?)?;
+    let first = fs::read(made(1)?)?;
+    let second = fs::read(package::make(&directory.path().join("again"), 1)?)?;
     ensure!(first == second, "{} and {} bytes that differ", first.len(), second.len());
     // And the neighbour case: another revision is another package.
-    ensure!(first != fs::read(package(2)?)?);
+    ensure!(first != fs::read(made(2)?)?);
     Ok(())
 }
 
@@ -83,7 +62,7 @@ fn a_host_from_installation_to_purge_on_trixie() -> Result<()> {
 fn from_installation_to_purge(suite: Suite) -> Result<()> {
     let mut guarded = Installed::bare(suite)?;
     for revision in [1, 2] {
-        fs::copy(package(revision)?, guarded.host.inside(&file(revision))?)?;
+        fs::copy(made(revision)?, guarded.host.inside(&file(revision))?)?;
     }
 
     // A new installation starts nothing, and says what to do.
@@ -162,13 +141,66 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     guarded.wait_for_bans(&["sshd 10.3.0.1"])?;
     guarded.wait_until_cut_off(ATTACKER, SSH)?;
 
-    // Purged while it runs.
-    dpkg(&guarded, &["--purge", "guard"])?;
+    // Purged while it runs, with all that it ever writes.
+    migrated(&guarded).context("what a migration leaves")?;
+    guarded.host.exec(&["systemctl", "start", "guard", METRICS])?;
+    guarded.wait_until_active()?;
+    let ours = "/etc/guard/jail.d/ours.conf";
+    fs::write(guarded.host.inside(ours)?, "[sshd]\nmaxretry = 4\n")?;
+    let said = dpkg(&guarded, &["--purge", "guard"])?;
+    ensure!(said.contains("systemctl enable --now fail2ban"), "{said}");
     guarded.reaches(ATTACKER, SSH)?;
-    for path in ["/var/lib/guard", "/var/log/guard", "/etc/guard", "/usr/lib/guard", "/run/guard"] {
-        ensure!(!guarded.host.inside(path)?.exists(), "{path} is still there");
+    ensure!(left(&guarded)? == ["/etc/guard", "/etc/guard/jail.d", ours], "{:?}", left(&guarded)?);
+
+    // Without a file of the administrator's nothing is left at all.
+    dpkg(&guarded, &["--install", &file(2)])?;
+    fs::remove_file(guarded.host.inside(ours)?)?;
+    dpkg(&guarded, &["--purge", "guard"])?;
+    ensure!(left(&guarded)?.is_empty(), "{:?}", left(&guarded)?);
+    Ok(())
+}
+
+/// Has `guardctl migrate` write all that it can, twice and back once; guard is stopped.
+fn migrated(guarded: &Installed) -> Result<()> {
+    let theirs = guarded.host.inside("/etc/fail2ban")?;
+    fs::create_dir_all(&theirs)?;
+    let filter = "/usr/lib/guard/filter.d/sshd.conf";
+    fs::create_dir_all(theirs.join("filter.d"))?;
+    fs::copy(guarded.host.inside(filter)?, theirs.join("filter.d/sshd.conf"))?;
+    fs::write(
+        theirs.join("jail.conf"),
+        "[sshd]\nenabled = true\nbackend = systemd\nfilter = sshd\n",
+    )?;
+    guarded.host.exec(&["systemctl", "stop", "guard"])?;
+    let settings = guarded.host.inside("/etc/guard/guard.toml")?;
+    guarded.guardctl(&["migrate", "--write"])?;
+    fs::write(&settings, format!("# since\n{}", fs::read_to_string(&settings)?))?;
+    guarded.guardctl(&["migrate", "--undo"])?;
+    ensure!(guarded.host.inside("/etc/guard/guard.toml.migrated")?.exists(), "not kept aside");
+    guarded.guardctl(&["migrate", "--write"])?;
+    ensure!(guarded.host.inside("/etc/guard/migrated.json")?.exists(), "no record");
+    // As a guardctl leaves them that is killed.
+    for path in ["/etc/guard/guard.new", "/etc/guard/migrated.new"] {
+        fs::write(guarded.host.inside(path)?, "")?;
     }
     Ok(())
+}
+
+/// Every file on the host with guard's name in its path, but those of this test.
+fn left(guarded: &Installed) -> Result<Vec<String>> {
+    let words = ["find", "/", "/run", "-xdev", "-ipath", "*guard*"];
+    let found = guarded.host.exec(&words)?;
+    let of_test = |path: &&str| {
+        path.starts_with("/root/guard-")
+            || path.contains("guard-tests")
+            || path.starts_with("/home/")
+            || path.starts_with("/var/log/journal")
+    };
+    let mut found: Vec<String> =
+        found.lines().filter(|path| !of_test(path)).map(str::to_owned).collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
 }
 
 /// Where a package lies on the host.
