@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::units::{GUARD, is};
+use super::units::{FAIL2BAN, GUARD, is};
 use crate::cli::{Failure, output};
 use crate::compat::client::Client;
 use crate::compat::value::Value;
@@ -39,6 +39,11 @@ pub(super) struct Ours {
 }
 
 impl Ours {
+    /// In which jail.
+    pub(super) fn jail(&self) -> &JailName {
+        &self.jail
+    }
+
     /// Whom Fail2Ban is to ban for it.
     fn address(&self) -> Option<Prefix> {
         match self.reason {
@@ -146,17 +151,19 @@ fn connected(socket: &Path) -> Result<Client, Failure> {
         if let Some(client) = ready {
             return Ok(client);
         }
-        if start.elapsed() > PATIENCE {
-            return Err(Failure::NotDone(format!(
-                "Fail2Ban does not answer at {}",
-                socket.display()
-            )));
-        }
-        sleep(INTERVAL);
+        let problem = match (is("is-active", FAIL2BAN), start.elapsed() > PATIENCE) {
+            (false, _) => "Fail2Ban has ended".to_owned(),
+            (true, true) => format!("Fail2Ban does not answer at {}", socket.display()),
+            (true, false) => {
+                sleep(INTERVAL);
+                continue;
+            }
+        };
+        return Err(Failure::NotDone(format!("{problem}; see journalctl --unit={FAIL2BAN}")));
     }
 }
 
-fn told(server: &mut Client, words: &[String]) -> Result<Value, String> {
+pub(super) fn told(server: &mut Client, words: &[String]) -> Result<Value, String> {
     let request = Value::texts(words.iter().map(String::as_str));
     let answer = server.ask(&request).map_err(|error| error.to_string())?;
     answer.map_err(|fault| fault.argument.to_string())

@@ -5,6 +5,7 @@
 //! Invariants: Fail2Ban's files are only read; it is ended only once guard holds its bans
 //! in the kernel, and guard only once Fail2Ban holds them again.
 
+mod asked;
 mod handover;
 mod plan;
 mod readable;
@@ -44,7 +45,8 @@ pub(super) struct Arguments {
     /// Go back: Fail2Ban starts, then guard ends, and guard.toml is what it was.
     #[arg(long, conflicts_with_all = ["write", "apply"])]
     undo: bool,
-    /// Even if some jails do not work, or nothing is dropped on some interfaces.
+    /// Even if some jails do not work, Fail2Ban's database cannot be read, or nothing is
+    /// dropped on some interfaces; with --undo even if guard could not start again.
     #[arg(long)]
     force: bool,
     /// Look at the host whose root directory this is.
@@ -82,7 +84,7 @@ pub(super) fn migrate(
         return Err(Failure::Usage("the services of another root cannot be switched".to_owned()));
     }
     if arguments.undo {
-        return switch::undo(&host).map(|()| 0);
+        return switch::undo(&host, arguments.force).map(|()| 0);
     }
     let plan = Plan::read(root, &host.settings)?;
     match json {
@@ -96,6 +98,13 @@ pub(super) fn migrate(
                 "nothing was changed, because {} would not be guarded: mend what is named above, \
                  or go on without with --force",
                 broken.join(", ")
+            )));
+        }
+        if let Some(reason) = plan.unreadable.as_ref().filter(|_| !arguments.force) {
+            return Err(Failure::NotDone(format!(
+                "nothing was changed, because Fail2Ban's bans could not be taken over: {reason}\n\
+                 Mend that file. Or go on without it with --force: --apply asks Fail2Ban itself \
+                 whom it bans, and only how often who was banned is forgotten"
             )));
         }
         if plan.jails.iter().all(|jail| !jail.works) {
@@ -114,7 +123,8 @@ pub(super) fn migrate(
         return Ok(0);
     }
     output::talk("nothing was changed; guardctl migrate --apply switches over");
-    Ok(u8::from(!broken.is_empty() || !plan.problems.is_empty()))
+    let wrong = !broken.is_empty() || !plan.problems.is_empty() || plan.unreadable.is_some();
+    Ok(u8::from(wrong))
 }
 
 impl Host {

@@ -10,7 +10,7 @@ use crate::config::described::describe;
 use crate::config::{self, Diagnostic, Severity, glob};
 use crate::core::jail::{Jail, JailName, LogPattern, LogSource};
 use crate::daemon::run;
-use crate::store::fail2ban::{self, Found};
+use crate::store::fail2ban::{self, Found, ImportError};
 
 /// Everything that there is to know beforehand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -18,8 +18,10 @@ use crate::store::fail2ban::{self, Found};
 pub(super) struct Plan {
     /// Where its jails are.
     pub(super) directory: PathBuf,
-    /// Its database, if it has one.
+    /// Its database, if it has one that can be read.
     pub(super) database: Option<PathBuf>,
+    /// Why the one that there is cannot.
+    pub(super) unreadable: Option<String>,
     /// The enabled jails.
     pub(super) jails: Vec<PlannedJail>,
     /// What the jails do besides banning.
@@ -75,17 +77,17 @@ impl Plan {
         if database != "None" && database != ":memory:" {
             let database = rooted(root, Path::new(&database));
             if database.is_file() {
-                plan.look_into(&database)?;
-                plan.database = Some(database);
+                match plan.look_into(&database) {
+                    Ok(()) => plan.database = Some(database),
+                    Err(error) => plan.unreadable = Some(error.to_string()),
+                }
             }
         }
         Ok(plan)
     }
 
-    fn look_into(&mut self, database: &Path) -> Result<(), Failure> {
-        let found = fail2ban::read(database);
-        let Found { bans, unusable } =
-            found.map_err(|error| Failure::NotDone(error.to_string()))?;
+    fn look_into(&mut self, database: &Path) -> Result<(), ImportError> {
+        let Found { bans, unusable } = fail2ban::read(database)?;
         let now = run::now().wall;
         for ban in bans {
             if ban.past.length.is_none_or(|length| ban.past.since + length > now) {
@@ -126,9 +128,12 @@ impl Plan {
                 action.replacement
             ));
         }
-        match &self.database {
-            None => text.push_str("no database: no bans to take over\n"),
-            Some(database) => {
+        match (&self.database, &self.unreadable) {
+            (None, Some(reason)) => text.push_str(&format!("error: {reason}\n")),
+            (None, None) => {
+                text.push_str("no database: --apply asks Fail2Ban itself whom it bans\n");
+            }
+            (Some(database), _) => {
                 let bans: usize = self.bans.values().sum();
                 text.push_str(&format!("{bans} bans go on, from {}\n", database.display()));
             }

@@ -1,14 +1,17 @@
 //! The switch between the two services, in both directions.
 //!
 //! There: bans are stored → guard starts, and is ready when they are in the kernel → what the
-//! kernel holds is looked at → Fail2Ban ends → bans that it made meanwhile follow. Where
-//! both keep the same nftables table (guard's nft backend adopts it), Fail2Ban would take
-//! the rules with it when it ends, so there it is killed. Back: likewise.
+//! kernel holds is looked at → Fail2Ban is asked whom it bans besides → it ends → bans that
+//! it made meanwhile follow. Whatever fails before it has ended is put back. Where both keep
+//! the same nftables table (guard's nft backend adopts it), Fail2Ban would take the rules
+//! with it when it ends, so there it is killed. Back: likewise.
 
-use std::path::Path;
+use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Instant;
 
+use super::asked::{self, Theirs};
 use super::handover::{INTERVAL, Ours, PATIENCE, bans, hand_over, held};
 use super::plan::{Plan, shares_table};
 use super::record::Record;
@@ -18,6 +21,8 @@ use crate::cli::{Failure, output};
 use crate::config::{self, agent::Settings};
 use crate::control::client;
 use crate::control::protocol::{BanRow, BanTime, Request, Response, Status};
+use crate::core::addr::Prefix;
+use crate::core::jail::JailName;
 use crate::daemon::{backend, detached, run};
 use crate::enforce::nft::expire::Lasting;
 use crate::store::fail2ban::{self, LastBan};
@@ -35,33 +40,47 @@ pub(super) fn apply(host: &Host, plan: &Plan, force: bool) -> Result<(), Failure
     // Then guard's nft backend may have adopted their table.
     let shared = there.fail2ban_active && shares_table(&theirs(host));
     host.keep(&there, known.as_ref())?;
-    let backend = match begin(host, plan, &there).and_then(|status| protecting(*status, force)) {
-        Ok(backend) => backend,
-        Err(failure) => {
-            let before = Before { record: &there, known: known.as_ref(), guard_ran, shared };
-            go_on(host, &before).map_err(|second| {
-                Failure::NotDone(format!("{failure}\nand going on as before: {second}"))
-            })?;
-            return Err(Failure::NotDone(format!(
-                "{failure}\nFail2Ban goes on; guard.toml is what it was"
-            )));
-        }
-    };
-    systemctl(&["enable", GUARD])?;
-    output::talk(&format!("guard holds the bans (backend {backend})"));
-    if there.fail2ban_active {
-        if backend == "nft" && shared {
-            kill_fail2ban()?;
-        } else {
-            systemctl(&["stop", FAIL2BAN])?;
-        }
-        follow(host, plan)?;
+    let before = Before { record: &there, known: known.as_ref(), guard_ran, shared };
+    take_over(host, plan, &before, force).map_err(|failure| put_back(host, &before, &failure))?;
+    // From here on only guard is there, and there is no way but on.
+    if there.fail2ban_active
+        && let Err(failure) = follow(host, plan)
+    {
+        output::talk(&format!(
+            "warning: whom Fail2Ban banned in its last moment may get in again: {failure}"
+        ));
     }
     if there.fail2ban_enabled {
-        systemctl(&["disable", FAIL2BAN])?;
+        systemctl(&["disable", FAIL2BAN]).map_err(|failure| {
+            Failure::NotDone(format!(
+                "{failure}\nguard has taken over, but Fail2Ban begins again at the next boot: \
+                 systemctl disable {FAIL2BAN}"
+            ))
+        })?;
     }
     output::talk("Fail2Ban has ended, and guard goes on; guardctl migrate --undo goes back");
     Ok(())
+}
+
+/// All up to the end of Fail2Ban; until that is done everything can be put back.
+fn take_over(host: &Host, plan: &Plan, before: &Before<'_>, force: bool) -> Result<(), Failure> {
+    let backend = protecting(*begin(host, plan, before.record)?, force)?;
+    systemctl(&["enable", GUARD])?;
+    if before.record.fail2ban_active {
+        ask_theirs(host, plan)?;
+    }
+    output::talk(&format!("guard holds the bans (backend {backend})"));
+    if before.record.fail2ban_active {
+        end_fail2ban(backend == "nft" && before.shared)?;
+    }
+    Ok(())
+}
+
+/// Ends Fail2Ban; where both have one table, so that the table stays.
+fn end_fail2ban(shared: bool) -> Result<(), Failure> {
+    let ended = if shared { kill_fail2ban() } else { systemctl(&["stop", FAIL2BAN]) };
+    // That it has ended is what counts, however it did.
+    ended.or_else(|failure| if is("is-active", FAIL2BAN) { Err(failure) } else { Ok(()) })
 }
 
 /// How it was before a switch was tried.
@@ -74,6 +93,23 @@ struct Before<'h> {
     shared: bool,
 }
 
+/// Fail2Ban goes on as before; what is told of it.
+fn put_back(host: &Host, before: &Before<'_>, failure: &Failure) -> Failure {
+    Failure::NotDone(match go_on(host, before) {
+        Ok(()) => {
+            let goes_on = match before.record.fail2ban_active {
+                true => "Fail2Ban goes on",
+                false => "Fail2Ban did not run before",
+            };
+            format!(
+                "{failure}\nNothing was switched: {goes_on}; guard.toml is what it was. Mend this, \
+                 then guardctl migrate --apply tries again"
+            )
+        }
+        Err(second) => format!("{failure}\nand going on as before: {second}"),
+    })
+}
+
 /// Fail2Ban goes on as before, and so does guard if it ran.
 fn go_on(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
     let _ = systemctl(&["stop", GUARD]);
@@ -83,6 +119,12 @@ fn go_on(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
         None => Record::forget(&host.file),
     }
     .map_err(|error| host.failed(&error))?;
+    if before.record.fail2ban_active && !is("is-active", FAIL2BAN) {
+        systemctl(&["start", FAIL2BAN])?;
+    }
+    if !before.record.guard_enabled {
+        let _ = systemctl(&["disable", GUARD]);
+    }
     if before.guard_ran {
         return systemctl(&["start", GUARD]);
     }
@@ -114,6 +156,11 @@ fn begin(host: &Host, plan: &Plan, record: &Record) -> Result<Box<Status>, Failu
     host.import(plan)?;
     host.point(record)?;
     systemctl(&["start", GUARD])?;
+    holding(host)
+}
+
+/// How guard is once the kernel holds all of its bans.
+fn holding(host: &Host) -> Result<Box<Status>, Failure> {
     let start = Instant::now();
     loop {
         let Response::Status(status) = client::ask(&host.settings.socket, &Request::Status)? else {
@@ -148,32 +195,83 @@ fn protecting(status: Status, force: bool) -> Result<String, Failure> {
     Err(Failure::NotDone(format!("{}{way_out}", bare.join("\n"))))
 }
 
+/// Has guard hold what the Fail2Ban that runs holds besides: not all need be in a database.
+fn ask_theirs(host: &Host, plan: &Plan) -> Result<(), Failure> {
+    let asked = asked::bans(&socket(&theirs(host))).and_then(|bans| ban_too(host, bans));
+    match asked {
+        Ok(()) => holding(host).map(drop),
+        Err(failure) if plan.database.is_some() => {
+            output::talk(&format!("warning: only what is in its database is known: {failure}"));
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Bans that Fail2Ban made after they were taken over.
 fn follow(host: &Host, plan: &Plan) -> Result<(), Failure> {
     let Some(database) = &plan.database else { return Ok(()) };
     let found = fail2ban::read(database);
     let found = found.map_err(|error| Failure::NotDone(error.to_string()))?;
-    let held = bans(&host.settings.socket)?;
-    let now = run::now().wall;
-    for LastBan { jail, source, past, .. } in found.bans {
+    let theirs = found.bans.into_iter().map(|LastBan { jail, source, past, .. }| {
         let until = past.length.map(|length| past.since + length);
-        let covered = |ban: &BanRow| ban.jail == jail && ban.address.contains(&source);
-        if until.is_some_and(|until| until <= now) || held.iter().any(covered) {
+        Theirs { jail, source, until }
+    });
+    ban_too(host, theirs)
+}
+
+/// Has guard ban whom it does not ban yet.
+fn ban_too(host: &Host, theirs: impl IntoIterator<Item = Theirs>) -> Result<(), Failure> {
+    let held = bans(&host.settings.socket)?;
+    let known: HashSet<(&JailName, Prefix)> =
+        held.iter().map(|ban| (&ban.jail, ban.address)).collect();
+    let now = run::now().wall;
+    for Theirs { jail, source, until } in theirs {
+        let covers = |ban: &BanRow| ban.jail == jail && ban.address.contains(&source);
+        if until.is_some_and(|until| until <= now)
+            || known.contains(&(&jail, source))
+            || held.iter().any(covers)
+        {
             continue;
         }
         let ban_time = until.map_or(BanTime::Forever, |until| BanTime::For(until - now));
         let ban_time = Some(ban_time);
         let request = Request::Ban { jail, sources: vec![source], ban_time, force: false };
         // Of a jail that is not there, or of somebody who is allowed: told, and no more.
-        if let Response::Error(error) = client::ask(&host.settings.socket, &request)? {
-            output::talk(&format!("warning: {source}: {error}"));
+        match client::ask(&host.settings.socket, &request)? {
+            Response::Error(error) => output::talk(&format!("warning: {source}: {error}")),
+            Response::Done(outcome) => {
+                for (source, allowed) in outcome.refused {
+                    output::talk(&format!("warning: {source} is banned no more: {allowed}"));
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
 }
 
+/// Refuses to end an agent that could not go on with the files as they are: a jail that does
+/// not start drops nothing.
+fn could_go_on(settings: &Settings, ours: &[Ours]) -> Result<(), Failure> {
+    let jails = config::jails(settings).jails;
+    let starts = |name: &JailName| jails.iter().any(|jail| jail.name == *name);
+    let lost: BTreeSet<&str> =
+        ours.iter().map(Ours::jail).filter(|name| !starts(name)).map(JailName::as_str).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let lost = lost.into_iter().collect::<Vec<_>>().join(", ");
+    Err(Failure::NotDone(format!(
+        "nothing was changed: with the files in {} as they are {lost} would not start, so neither \
+         would Fail2Ban be sure to, nor could guard go on then. Mend what guardctl check names, \
+         or go back all the same with --force",
+        settings.jail_directory.display()
+    )))
+}
+
 /// Goes back.
-pub(super) fn undo(host: &Host) -> Result<(), Failure> {
+pub(super) fn undo(host: &Host, force: bool) -> Result<(), Failure> {
     let Some(record) = host.known()? else {
         return Err(Failure::NotDone("there was no migration to undo".to_owned()));
     };
@@ -185,6 +283,9 @@ pub(super) fn undo(host: &Host) -> Result<(), Failure> {
     let ours = held(settings)?;
     let mut left = Vec::new();
     if shared {
+        if is("is-active", GUARD) && !force {
+            could_go_on(settings, &ours)?;
+        }
         // Its bans stay in the table, and Fail2Ban puts its own rules over them.
         systemctl(&["stop", GUARD])?;
     }
@@ -229,7 +330,11 @@ pub(super) fn undo(host: &Host) -> Result<(), Failure> {
 /// Starts Fail2Ban, and has it ban whom guard bans; what it does not ban as guard does.
 fn hand_back(settings: &Settings, ours: &[Ours]) -> Result<Vec<Lasting>, Failure> {
     systemctl(&["start", FAIL2BAN])?;
-    let socket = config::fail2ban_option(settings, "socket")
-        .unwrap_or_else(|| "/var/run/fail2ban/fail2ban.sock".to_owned());
-    hand_over(Path::new(&socket), ours)
+    hand_over(&socket(settings), ours)
+}
+
+/// Where Fail2Ban listens.
+fn socket(settings: &Settings) -> PathBuf {
+    let socket = config::fail2ban_option(settings, "socket");
+    socket.unwrap_or_else(|| "/var/run/fail2ban/fail2ban.sock".to_owned()).into()
 }

@@ -31,6 +31,13 @@ pub(super) fn is(what: &str, unit: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// Whether its file says that nobody may stop a unit by hand.
+fn cannot_be_stopped(unit: &str) -> bool {
+    let words = ["show", "--value", "--property=CanStop", unit];
+    let output = Command::new("systemctl").args(words).output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"no")
+}
+
 /// Whether a unit begins at boot on the host whose root directory this is.
 pub(super) fn is_enabled(root: &Path, unit: &str) -> bool {
     let mut command = Command::new("systemctl");
@@ -40,6 +47,11 @@ pub(super) fn is_enabled(root: &Path, unit: &str) -> bool {
 
 /// Ends Fail2Ban without its ending any ban: its rules are guard's now.
 pub(super) fn kill_fail2ban() -> Result<(), Failure> {
+    if cannot_be_stopped(FAIL2BAN) {
+        return Err(Failure::NotDone(format!(
+            "{FAIL2BAN} does not let itself be stopped (RefuseManualStop=)"
+        )));
+    }
     let failed = |error: std::io::Error| Failure::NotDone(format!("{DROP_IN}: {error}"));
     fs::create_dir_all(DROP_IN).map_err(failed)?;
     fs::write(format!("{DROP_IN}/guard-migrate.conf"), "[Service]\nRestart=no\nExecStop=\n")
