@@ -11,8 +11,8 @@ const PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,nftables,iprout
 /// What makes logins sessions of systemd-logind, as on every usual Debian. Where it is
 /// missing, what a user runs stays in sshd's own unit.
 const SESSION_PACKAGES: &str = "libpam-systemd";
-/// What Fail2Ban needs to read the journal, for side-by-side measurements.
-const PEER_PACKAGES: &str = "fail2ban,python3,python3-systemd";
+/// Fail2Ban and what it needs to read the journal; and programs that the documents use.
+const PEER_PACKAGES: &str = "fail2ban,python3,python3-systemd,bpftool,sqlite3";
 
 /// A kind of host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Suite {
         match self {
             Self::Bookworm => "bookworm",
             Self::Trixie => "trixie-logind",
-            Self::BookwormWithPeer => "bookworm-fail2ban",
+            Self::BookwormWithPeer => "bookworm-peer",
         }
     }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{check, fuzz, test};
+use crate::{check, demo, fuzz, test};
 
 /// Seconds for each fuzz target.
 const FUZZ_SECONDS: u32 = 5;
@@ -14,5 +14,6 @@ pub(crate) struct Options {}
 pub(crate) fn run(_options: &Options) -> Result<()> {
     check::run(&check::Options {})?;
     test::run(&test::Options::all())?;
+    demo::run(&demo::Options::all())?;
     fuzz::run(&fuzz::Options::all(FUZZ_SECONDS))
 }

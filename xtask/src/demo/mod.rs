@@ -25,6 +25,13 @@ pub(crate) struct Options {
     backend: Option<Backend>,
 }
 
+impl Options {
+    /// Everything that it shows.
+    pub(crate) const fn all() -> Self {
+        Self { backend: None }
+    }
+}
+
 /// How bans are enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Backend {
