@@ -268,6 +268,8 @@ fn refused(guarded: &Installed, words: &[&str], code: i32, said: &[&str]) -> Res
     for path in ["/etc/guard/migrated.json", "/run/guard/backend"] {
         ensure!(!host.inside(path)?.exists(), "{path} is left");
     }
+    let kept = host.exec(&["sh", "-c", "ls /var/lib/guard || true"])?;
+    ensure!(kept.is_empty(), "what was taken over is kept: {kept}");
     let pins = host.exec(&["sh", "-c", "ls /run/guard/bpf/links || true"])?;
     ensure!(pins.is_empty(), "guard is in the kernel still: {pins}");
     guarded.wait_until_cut_off(ATTACKER, SSH)?;

@@ -8,7 +8,7 @@ use crate::config::agent::Settings;
 use crate::core::addr::Prefix;
 use crate::core::jail::JailName;
 use crate::daemon::run;
-use crate::store::fail2ban::{self, Found};
+use crate::store::fail2ban::{self, Found, LastBan};
 use crate::store::import::{Imported, Takeover};
 use crate::store::{Store, StoreError};
 
@@ -74,6 +74,11 @@ pub(super) struct Taken {
 /// Takes over the bans of a database.
 pub(super) fn take_over(settings: &Settings, file: &Path, dry_run: bool) -> Result<Taken, Failure> {
     let Found { bans, unusable } = fail2ban::read(file).map_err(not_done)?;
+    Ok(Taken { unusable, ..take(settings, &bans, dry_run)? })
+}
+
+/// Takes over bans, wherever they are from.
+pub(super) fn take(settings: &Settings, bans: &[LastBan], dry_run: bool) -> Result<Taken, Failure> {
     let jails = config::jails(settings).jails;
     let counted = |name: &JailName, source: Prefix| {
         let jail = jails.iter().find(|jail| jail.name == *name);
@@ -86,7 +91,7 @@ pub(super) fn take_over(settings: &Settings, file: &Path, dry_run: bool) -> Resu
         _ => Some(Store::open(&settings.store()).map_err(held)?),
     };
     let stored = store.as_mut().map(Store::load).transpose().map_err(held)?.unwrap_or_default();
-    let takeover = Takeover::new(&stored, &bans, counted, run::now().wall);
+    let takeover = Takeover::new(&stored, bans, counted, run::now().wall);
     if let Some(store) = store.as_mut().filter(|_| !dry_run) {
         store.import(&takeover).map_err(held)?;
     }
@@ -95,7 +100,7 @@ pub(super) fn take_over(settings: &Settings, file: &Path, dry_run: bool) -> Resu
     let configured = |name: &JailName| jails.iter().any(|jail| jail.name == *name);
     let without_jail: Vec<JailName> =
         imported.bans.keys().filter(|name| !configured(name)).cloned().collect();
-    Ok(Taken { imported, unusable, without_jail })
+    Ok(Taken { imported, unusable: Vec::new(), without_jail })
 }
 
 fn text(imported: &Imported) -> String {

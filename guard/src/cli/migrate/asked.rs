@@ -13,24 +13,18 @@ use super::handover::{PATIENCE, told};
 use crate::cli::{Failure, output};
 use crate::compat::client::Client;
 use crate::compat::value::Value;
-use crate::core::addr::Prefix;
+use crate::core::history::Past;
 use crate::core::jail::JailName;
-use crate::core::time::Timestamp;
+use crate::core::time::{Span, Timestamp};
+use crate::store::fail2ban::LastBan;
 
 /// How it writes that a ban has no end.
 const FOR_EVER: i64 = -1;
-
-/// A ban that Fail2Ban holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Theirs {
-    pub(super) jail: JailName,
-    pub(super) source: Prefix,
-    /// `None` for ever.
-    pub(super) until: Option<Timestamp>,
-}
+/// Longer than this no ban is meant: ten thousand years.
+const MOST_SECONDS: i64 = 10_000 * 366 * 86_400;
 
 /// All of its bans. What it holds that is no address, such as a user, is told.
-pub(super) fn bans(socket: &Path) -> Result<Vec<Theirs>, Failure> {
+pub(super) fn bans(socket: &Path) -> Result<Vec<LastBan>, Failure> {
     let failed = |what: &str| {
         Failure::NotDone(format!("asking Fail2Ban at {} whom it bans: {what}", socket.display()))
     };
@@ -65,21 +59,23 @@ fn jails(status: &Value) -> Option<Vec<JailName>> {
     names.map(|name| JailName::new(name).ok()).collect()
 }
 
-/// A ban as `get JAIL banip --with-time` shows it: whom, since when, for how many seconds,
-/// until when in local time.
-fn ban(jail: &JailName, row: &str) -> Option<Theirs> {
+/// A ban as `get JAIL banip --with-time` shows it: whom, since when in local time, for how
+/// many seconds, until when.
+fn ban(jail: &JailName, row: &str) -> Option<LastBan> {
     let (source, times) = row.split_once(char::is_whitespace)?;
-    let (begun, end) = times.split_once(" = ")?;
-    let (_, length) = begun.rsplit_once(" + ")?;
-    let until = match length.trim().parse().ok()? {
+    let (begun, _) = times.split_once(" = ")?;
+    let (since, length) = begun.rsplit_once(" + ")?;
+    let since = DateTime::strptime("%Y-%m-%d %H:%M:%S", since.trim()).ok()?;
+    let since = since.to_zoned(TimeZone::system()).ok()?.timestamp();
+    let since = Timestamp::from_seconds(since.as_second());
+    let length = match length.trim().parse().ok()? {
         FOR_EVER => None,
-        _ => {
-            let end = DateTime::strptime("%Y-%m-%d %H:%M:%S", end.trim()).ok()?;
-            let end = end.to_zoned(TimeZone::system()).ok()?.timestamp();
-            Some(Timestamp::from_seconds(end.as_second()))
-        }
+        seconds @ 0..=MOST_SECONDS => Some(Span::from_seconds(seconds)),
+        _ => return None,
     };
-    Some(Theirs { jail: jail.clone(), source: source.parse().ok()?, until })
+    // How often it was banned before, only the database knows.
+    let past = Past { count: 1, since, length };
+    Some(LastBan { jail: jail.clone(), source: source.parse().ok()?, past, failures: 0 })
 }
 
 #[cfg(test)]
@@ -92,13 +88,20 @@ mod tests {
         let row = "192.0.2.1 \t2026-11-22 15:49:58 + 3600 = 2026-11-22 16:49:58";
         let found = ban(&jail, row).expect("a ban");
         assert_eq!(found.source.to_string(), "192.0.2.1");
-        let shown = jiff::Timestamp::from_second(found.until.expect("an end").seconds());
-        let shown = shown.expect("a time").to_zoned(TimeZone::system());
-        assert_eq!(shown.strftime("%Y-%m-%d %H:%M:%S").to_string(), "2026-11-22 16:49:58");
+        assert_eq!(found.past.length, Some(Span::from_seconds(3600)));
+        let shown = jiff::Timestamp::from_second(found.past.since.seconds()).expect("a time");
+        let shown = shown.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        assert_eq!(shown, "2026-11-22 15:49:58");
         let ever = "2001:db8::1 \t2026-11-22 15:49:58 + -1 = 9999-12-31 23:59:59";
         let ever = ban(&jail, ever).expect("a ban");
-        assert_eq!((ever.source.to_string(), ever.until), ("2001:db8::1".to_owned(), None));
-        for wrong in ["", "192.0.2.1", "root \t2026-11-22 15:49:58 + 9 = 2026-11-22 15:50:07"] {
+        assert_eq!((ever.source.to_string(), ever.past.length), ("2001:db8::1".to_owned(), None));
+        for wrong in [
+            "",
+            "192.0.2.1",
+            "192.0.2.1 \t2026-11-22 15:49:58 + -2 = 2026-11-22 15:49:56",
+            "192.0.2.1 \tyesterday + 9 = today",
+            "root \t2026-11-22 15:49:58 + 9 = 2026-11-22 15:50:07",
+        ] {
             assert_eq!(ban(&jail, wrong), None, "{wrong}");
         }
     }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{Failure, import, output};
 use crate::config::agent::Settings;
+use crate::store::fail2ban::LastBan;
 use plan::{Plan, rooted};
 use record::Record;
 
@@ -172,8 +173,17 @@ impl Host {
     /// Takes over the bans; no agent may run.
     fn import(&self, plan: &Plan) -> Result<(), Failure> {
         let Some(database) = &plan.database else { return Ok(()) };
-        let theirs = Settings { jail_directory: plan.directory.clone(), ..self.settings.clone() };
-        import::take_over(&theirs, database, false).map(drop)
+        import::take_over(&self.theirs(plan), database, false).map(drop)
+    }
+
+    /// Takes over these bans; likewise.
+    fn take(&self, plan: &Plan, bans: &[LastBan]) -> Result<(), Failure> {
+        import::take(&self.theirs(plan), bans, false).map(drop)
+    }
+
+    /// The settings, with Fail2Ban's jails.
+    fn theirs(&self, plan: &Plan) -> Settings {
+        Settings { jail_directory: plan.directory.clone(), ..self.settings.clone() }
     }
 
     fn failed(&self, error: &std::io::Error) -> Failure {

@@ -1,17 +1,20 @@
 //! The switch between the two services, in both directions.
 //!
-//! There: bans are stored → guard starts, and is ready when they are in the kernel → what the
-//! kernel holds is looked at → Fail2Ban is asked whom it bans besides → it ends → bans that
-//! it made meanwhile follow. Whatever fails before it has ended is put back. Where both keep
-//! the same nftables table (guard's nft backend adopts it), Fail2Ban would take the rules
-//! with it when it ends, so there it is killed. Back: likewise.
+//! There: bans are stored, those of the database and those that Fail2Ban tells → guard starts,
+//! and is ready when they are in the kernel → what the kernel holds is looked at → Fail2Ban
+//! is asked once more → it ends → bans that it made meanwhile follow. Whatever fails before
+//! it has ended is put back. Where both keep the same nftables table (guard's nft backend
+//! adopts it, and what is not stored is out of it then), Fail2Ban would take the rules with
+//! it when it ends, so there it is killed. Back: likewise.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Instant;
 
-use super::asked::{self, Theirs};
+use super::asked;
 use super::handover::{INTERVAL, Ours, PATIENCE, bans, hand_over, held};
 use super::plan::{Plan, shares_table};
 use super::record::Record;
@@ -40,7 +43,8 @@ pub(super) fn apply(host: &Host, plan: &Plan, force: bool) -> Result<(), Failure
     // Then guard's nft backend may have adopted their table.
     let shared = there.fail2ban_active && shares_table(&theirs(host));
     host.keep(&there, known.as_ref())?;
-    let before = Before { record: &there, known: known.as_ref(), guard_ran, shared };
+    let had_store = host.settings.store().exists();
+    let before = Before { record: &there, known: known.as_ref(), guard_ran, had_store, shared };
     take_over(host, plan, &before, force).map_err(|failure| put_back(host, &before, &failure))?;
     // From here on only guard is there, and there is no way but on.
     if there.fail2ban_active
@@ -66,8 +70,12 @@ pub(super) fn apply(host: &Host, plan: &Plan, force: bool) -> Result<(), Failure
 fn take_over(host: &Host, plan: &Plan, before: &Before<'_>, force: bool) -> Result<(), Failure> {
     let backend = protecting(*begin(host, plan, before.record)?, force)?;
     systemctl(&["enable", GUARD])?;
-    if before.record.fail2ban_active {
-        ask_theirs(host, plan)?;
+    if before.record.fail2ban_active
+        && let Ok(since) = asked::bans(&socket(&theirs(host)))
+    {
+        // What it banned since it was asked first.
+        ban_too(host, since)?;
+        holding(host)?;
     }
     output::talk(&format!("guard holds the bans (backend {backend})"));
     if before.record.fail2ban_active {
@@ -89,6 +97,8 @@ struct Before<'h> {
     /// What an earlier migration kept.
     known: Option<&'h Record>,
     guard_ran: bool,
+    /// Whether guard knew anything: bans that it took over are not its own before the switch.
+    had_store: bool,
     /// Whether Fail2Ban runs and has the table that guard's nft backend has.
     shared: bool,
 }
@@ -129,7 +139,25 @@ fn go_on(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
         return systemctl(&["start", GUARD]);
     }
     let _ = systemctl(&["stop", EXPIRY]);
-    leave(&host.settings, before.shared)
+    leave(&host.settings, before.shared)?;
+    if before.had_store { Ok(()) } else { forget_store(&host.settings.store()) }
+}
+
+/// Removes a store that this migration made. Else whom Fail2Ban lets in from now on would be
+/// banned by what is in it, when guard starts one day.
+fn forget_store(store: &Path) -> Result<(), Failure> {
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let mut file = store.as_os_str().to_owned();
+        file.push(suffix);
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let file = Path::new(&file).display();
+                return Err(Failure::NotDone(format!("removing {file}: {error}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Removes guard from the kernel; a table that is Fail2Ban's too stays, and is Fail2Ban's.
@@ -154,6 +182,9 @@ fn begin(host: &Host, plan: &Plan, record: &Record) -> Result<Box<Status>, Failu
     systemctl(&["stop", GUARD])?;
     detached::forget(&host.settings).map_err(|error| Failure::NotDone(error.to_string()))?;
     host.import(plan)?;
+    if record.fail2ban_active {
+        host.take(plan, &asked_for(host, plan)?)?;
+    }
     host.point(record)?;
     systemctl(&["start", GUARD])?;
     holding(host)
@@ -195,17 +226,15 @@ fn protecting(status: Status, force: bool) -> Result<String, Failure> {
     Err(Failure::NotDone(format!("{}{way_out}", bare.join("\n"))))
 }
 
-/// Has guard hold what the Fail2Ban that runs holds besides: not all need be in a database.
-fn ask_theirs(host: &Host, plan: &Plan) -> Result<(), Failure> {
-    let asked = asked::bans(&socket(&theirs(host))).and_then(|bans| ban_too(host, bans));
-    match asked {
-        Ok(()) => holding(host).map(drop),
-        Err(failure) if plan.database.is_some() => {
-            output::talk(&format!("warning: only what is in its database is known: {failure}"));
-            Ok(())
+/// What the Fail2Ban that runs holds, which need not all be in a database.
+fn asked_for(host: &Host, plan: &Plan) -> Result<Vec<LastBan>, Failure> {
+    asked::bans(&socket(&theirs(host))).or_else(|failure| {
+        if plan.database.is_none() {
+            return Err(failure);
         }
-        Err(failure) => Err(failure),
-    }
+        output::talk(&format!("warning: only what is in its database is known: {failure}"));
+        Ok(Vec::new())
+    })
 }
 
 /// Bans that Fail2Ban made after they were taken over.
@@ -213,20 +242,17 @@ fn follow(host: &Host, plan: &Plan) -> Result<(), Failure> {
     let Some(database) = &plan.database else { return Ok(()) };
     let found = fail2ban::read(database);
     let found = found.map_err(|error| Failure::NotDone(error.to_string()))?;
-    let theirs = found.bans.into_iter().map(|LastBan { jail, source, past, .. }| {
-        let until = past.length.map(|length| past.since + length);
-        Theirs { jail, source, until }
-    });
-    ban_too(host, theirs)
+    ban_too(host, found.bans)
 }
 
 /// Has guard ban whom it does not ban yet.
-fn ban_too(host: &Host, theirs: impl IntoIterator<Item = Theirs>) -> Result<(), Failure> {
+fn ban_too(host: &Host, theirs: Vec<LastBan>) -> Result<(), Failure> {
     let held = bans(&host.settings.socket)?;
     let known: HashSet<(&JailName, Prefix)> =
         held.iter().map(|ban| (&ban.jail, ban.address)).collect();
     let now = run::now().wall;
-    for Theirs { jail, source, until } in theirs {
+    for LastBan { jail, source, past, .. } in theirs {
+        let until = past.length.map(|length| past.since + length);
         let covers = |ban: &BanRow| ban.jail == jail && ban.address.contains(&source);
         if until.is_some_and(|until| until <= now)
             || known.contains(&(&jail, source))
