@@ -111,14 +111,6 @@ impl Boots {
         self.begun_after = self.begun_after.filter(|begun| *begun == moment);
     }
 
-    /// The boot that is believed to be this one, while that has not mattered yet.
-    pub(super) fn believed(&self) -> Option<Id128> {
-        match self.stage {
-            Stage::Undecided(boot) => Some(boot),
-            Stage::All | Stage::Others(_) | Stage::This(_) => None,
-        }
-    }
-
     /// When there is nothing more to read: the boot to whose beginning to go, if any. Say
     /// [`Self::turn`] once that is done.
     pub(super) fn ended(&mut self) -> Option<Id128> {
@@ -211,9 +203,7 @@ mod tests {
         for start in [Start::Since(Timestamp::default()), after("no id")] {
             let mut boots = Boots::begin(Some(id(HERE)), &start);
             assert_eq!(boots.age(at(THERE, 1)), Age::New);
-            assert_eq!(boots.believed(), Some(id(HERE)));
             assert_eq!(boots.ended(), None);
-            assert_eq!((boots.believed(), boots.this()), (None, Some(id(HERE))));
             assert_eq!(boots.age(at(THERE, 1)), Age::Stray);
         }
         assert!(Boots::begin(None, &after(THERE)).takes_all());

@@ -198,13 +198,6 @@ impl Follow {
 
     /// When all is read that there is of others; whether there is more to read then.
     fn turn_to_this_boot(&mut self, reader: &mut Reader) -> Result<bool, JournalError> {
-        // In a container the unit's own /proc may tell the id of the machine's boot, which is
-        // not that of the container's: nothing would be of this boot, and all be left out.
-        if let Some(boot) = self.boots.believed()
-            && !reader.holds_boot(boot)?
-        {
-            return Ok(false);
-        }
         let Some(boot) = self.boots.ended() else { return Ok(false) };
         let there = reader.go_to_boot(boot)?;
         if there {

@@ -116,28 +116,19 @@ impl Reader {
     /// Goes back to where a boot begins, so that [`next`](Self::next) gives its first entry;
     /// `false` if it has none.
     pub(super) fn go_to_boot(&mut self, boot: Id128) -> Result<bool, JournalError> {
-        let Some(first) = self.first_of(boot)? else { return Ok(false) };
-        self.journal
-            .seek_cursor(first)
-            .map_err(|cause| self.failed("going to this boot", cause))?;
-        Ok(true)
-    }
-
-    /// Whether there is any entry of a boot.
-    pub(super) fn holds_boot(&self, boot: Id128) -> Result<bool, JournalError> {
-        self.first_of(boot).map(|first| first.is_some())
-    }
-
-    /// The cursor of a boot's first entry, if it has one.
-    fn first_of(&self, boot: Id128) -> Result<Option<String>, JournalError> {
-        // With a handle of its own: this one's place is still wanted.
+        let failed = |cause| self.failed("going to this boot", cause);
+        // With a handle of its own: this one's place is still wanted if there is none.
         let mut search = open(&self.place)?;
         let mut first = || {
             search.match_add(BOOT, boot.to_string())?;
             search.seek_head()?;
             if search.next()? == 0 { Ok(None) } else { search.cursor().map(Some) }
         };
-        first().map_err(|cause| self.failed("looking for this boot", cause))
+        let Some(first) = first().map_err(failed)? else { return Ok(false) };
+        self.journal
+            .seek_cursor(first)
+            .map_err(|cause| self.failed("going to this boot", cause))?;
+        Ok(true)
     }
 
     /// Asks for the entries of one boot alone, from a place in it or from its beginning. The

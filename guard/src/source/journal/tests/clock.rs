@@ -134,26 +134,3 @@ fn boots_with_a_file_for_each_entry() {
         format!("system@{boot}-{}.journal", number.get())
     });
 }
-
-/// As in a container whose journald has a boot of its own, and the unit sees the machine's.
-#[test]
-fn a_boot_that_the_journal_does_not_know_leaves_nothing_out() {
-    let mut journal = Journal::new();
-    let (mut start, mut written) = (BEGINNING, 0);
-    for again in 0..2 {
-        let mut options = journal.options(start);
-        options.boot = Id128::from_cstr("00000000000000000000000000000077").ok();
-        let mut reading = Reading::begin(options);
-        for step in 1..=3 {
-            journal.append("system.journal", &[sshd(&written.to_string())]);
-            written += 1;
-            reading.until(step);
-        }
-        let (batches, position) = reading.finish();
-        let entries = batches.iter().flat_map(|batch| &batch.entries);
-        let messages: Vec<_> = entries.map(|entry| entry.message().to_owned()).collect();
-        let expected: Vec<_> = (again * 3..written).map(|number| number.to_string()).collect();
-        assert_eq!(messages, expected);
-        start = Start::After(position);
-    }
-}
