@@ -17,6 +17,7 @@ mod fuzz;
 mod install;
 mod man;
 mod packages;
+mod sbom;
 mod test;
 mod vm;
 mod workspace;
@@ -41,6 +42,8 @@ enum Verb {
     Install(install::Options),
     /// Make the Debian package.
     Deb(deb::Options),
+    /// Say what the shipped programs are made of (CycloneDX).
+    Sbom(sbom::Options),
     /// Make the manual pages, the completions and docs/configuration.md, and judge them.
     Man(man::Options),
     /// Watch an attacker being banned and released, on this machine, for real.
@@ -76,6 +79,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Test(options) => test::run(&options),
         Verb::Install(options) => install::run(&options),
         Verb::Deb(options) => deb::run(&options),
+        Verb::Sbom(options) => sbom::run(&options),
         Verb::Man(options) => man::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
