@@ -87,6 +87,7 @@ fn guard(directory: &Path, wanted: &str, filters: Option<&Path>, filter: &str) -
     let options = Options {
         place: Place::Directory(directory.to_owned()),
         subscriptions,
+        boot: None,
         start: Start::Since(Timestamp::from_seconds(0)),
         interest: Some(journal_interest(&engine)),
     };
@@ -119,7 +120,7 @@ fn engine(wanted: &str, filters: Option<&Path>, filter: &str) -> Result<Engine> 
     let loaded = jails(&settings);
     ensure!(loaded.jails.len() == 1, "{}", loaded.diagnostics);
     let limits = Limits {
-        tracked_sources: 65_536,
+        tracked_failures: 65_536,
         bans: 1 << 20,
         connections: 8_192,
         known_sources: 65_536,

@@ -51,7 +51,7 @@ fn stock(package: &Package) -> Vec<Jail> {
 /// An engine with one jail.
 fn engine(jail: Jail) -> Engine {
     let limits = Limits {
-        tracked_sources: 1_000,
+        tracked_failures: 1_000,
         bans: 1_000,
         connections: 1_000,
         known_sources: 1_000,
@@ -103,6 +103,7 @@ fn read(directory: &Path, interest: Option<Arc<dyn Interest>>) -> Vec<Entry> {
     let options = Options {
         place: Place::Directory(directory.to_owned()),
         subscriptions: vec![(JailId(0), JournalMatch::default())],
+        boot: None,
         start: Start::Since(Timestamp::default()),
         interest,
     };

@@ -168,7 +168,7 @@ fn of_journal(
         return Err(Failure::NotDone("no jail reads the journal".to_owned()));
     }
     let start = Start::Since(period.since.unwrap_or_default());
-    let options = journal::Options { place, subscriptions, start, interest: None };
+    let options = journal::Options { place, subscriptions, start, boot: None, interest: None };
     let progress = Progress::bytes(None, context.json);
     let mut done = 0;
     journal::read_stored(options, Arc::new(Counters::default()), |batch| {

@@ -114,7 +114,7 @@ fn problems(status: &Status) -> Vec<String> {
         }
         if jail.evicted > 0 {
             problems.push(format!(
-                "{} sources of {} were forgotten: limits.tracked-sources is reached",
+                "{} sources of {} were forgotten: limits.tracked-failures is reached",
                 jail.evicted, jail.name
             ));
         }

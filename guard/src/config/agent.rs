@@ -98,8 +98,8 @@ pub enum LogTarget {
 pub struct Limits {
     /// `bans`: at the same time, over all jails.
     pub bans: u32,
-    /// `tracked-sources`: per jail.
-    pub tracked_sources: u32,
+    /// `tracked-failures`: kept over all jails.
+    pub tracked_failures: u32,
     /// `connections`: per jail, of which lines are remembered.
     pub connections: u32,
     /// `exact-counters`: IPv4 bans of which each has its own counters (XDP).
@@ -117,7 +117,7 @@ impl Limits {
     pub fn engine(&self) -> engine::Limits {
         let count = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
         engine::Limits {
-            tracked_sources: count(self.tracked_sources),
+            tracked_failures: count(self.tracked_failures),
             bans: count(self.bans),
             connections: count(self.connections),
             known_sources: count(self.known_sources),
@@ -144,7 +144,7 @@ impl Default for Settings {
             log: LogTarget::File("/var/log/guard/guard.log".into()),
             limits: Limits {
                 bans: 1 << 20,
-                tracked_sources: 1 << 16,
+                tracked_failures: 1 << 20,
                 connections: 1 << 13,
                 exact_counters: 1 << 16,
                 known_sources: 1 << 18,
@@ -243,7 +243,7 @@ impl Settings {
         table.log("log", &mut self.log);
         table.table("limits", |limits| {
             limits.number("bans", &mut self.limits.bans, 1..=1 << 24);
-            limits.number("tracked-sources", &mut self.limits.tracked_sources, 1..=1 << 24);
+            limits.number("tracked-failures", &mut self.limits.tracked_failures, 1..=1 << 24);
             limits.number("connections", &mut self.limits.connections, 1..=1 << 20);
             limits.number("exact-counters", &mut self.limits.exact_counters, 0..=1 << 24);
             limits.number("known-sources", &mut self.limits.known_sources, 1..=1 << 24);

@@ -8,6 +8,7 @@ mod allowed;
 mod asking;
 mod banning;
 mod cell;
+mod counting;
 pub mod explain;
 mod kept;
 mod lists;
@@ -22,7 +23,6 @@ use crate::core::allow::AllowList;
 use crate::core::delta::{Ban, JailPorts, Snapshot};
 use crate::core::effects::{Change, Effects, Report};
 use crate::core::entry::{Batch, Entry};
-use crate::core::escalation::weight;
 use crate::core::failure::{Attempt, Failure, Who};
 use crate::core::filter::{Candidates, Filter, Prefilter};
 use crate::core::history::{History, Past};
@@ -30,9 +30,7 @@ use crate::core::host::HostAddresses;
 use crate::core::input::Input;
 use crate::core::jail::{AllowElsewhere, Jail, JailId, LogSource};
 use crate::core::ledger::Ledger;
-use crate::core::reason::{Allowed, Reason};
 use crate::core::time::{Span, Timestamp};
-use crate::core::window::Counted;
 use asking::Asking;
 use banning::ended;
 use cell::Cell;
@@ -42,8 +40,8 @@ use lists::Place;
 /// Bounds on what an attacker can make grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sources with failures that are tracked, for each jail.
-    pub tracked_sources: usize,
+    /// Failures that are kept, over all jails.
+    pub tracked_failures: usize,
     /// Bans in force, over all jails.
     pub bans: usize,
     /// Connections that each jail's filter remembers.
@@ -164,6 +162,7 @@ impl Engine {
         for (failure, weight) in stored.failures {
             let windows = &mut engine.cells[failure.jail.index()].windows;
             windows.restore(failure.source, failure.time, weight);
+            engine.make_room(&mut effects);
         }
         for (jail, key, state) in stored.correlations {
             // What cannot be read any more is as good as forgotten.
@@ -327,66 +326,6 @@ impl Engine {
             }
             Who::Name(name) => self.count_named(now, jail, &name, time, user, effects),
             Who::Id(_) => self.nameless += 1,
-        }
-    }
-
-    fn count(&mut self, now: Timestamp, failure: Failure, effects: &mut Effects) {
-        let jail = failure.jail;
-        let counting = &self.cells[jail.index()].jail;
-        // A file that is seen for the first time may hold years; what the window would
-        // forget at once was no matter when it was logged, or was counted then.
-        if counting.reads_files() == Some(true)
-            && failure.time < self.files_read - counting.find_time
-        {
-            return;
-        }
-        let cleared = match self.gate(jail).clear_with(failure.source, counting.ipv6_prefix) {
-            Ok(cleared) => cleared,
-            Err(allowed) => {
-                effects.report.push(Report::Ignored { failure, allowed });
-                return;
-            }
-        };
-        // Who is counted and banned: the address, or its network.
-        let source = cleared.source();
-        let past = self.history.as_ref().and_then(|history| history.find(jail, source));
-        let cell = &mut self.cells[jail.index()];
-        let settled = match cell.jail.reads_files() {
-            Some(true) => self.files_read,
-            // What else was read in the same batch must not matter.
-            Some(false) | None => failure.time,
-        };
-        if cell.pardons(&failure, source) {
-            effects.report.push(Report::Ignored { failure, allowed: Allowed::Pardoned });
-            return;
-        }
-        let weight = match past {
-            Some(past) if cell.jail.escalation.is_some() && failure.time > past.since => {
-                weight(past.count, cell.jail.max_retry)
-            }
-            _ => 1,
-        };
-        let counted = cell.windows.count(source, failure.time, weight, settled);
-        let last = Some(failure.source).filter(|last| *last != source);
-        let stored = Failure { source, ..failure.clone() };
-        effects.persist.push(Change::Count { failure: stored, weight });
-        effects.report.push(Report::Found(failure));
-        match counted {
-            Counted::Below { fell_out } => {
-                if fell_out.is_some() {
-                    effects.persist.push(Change::Forget { jail, source, before: fell_out });
-                }
-                while let Some(source) = cell.windows.evict() {
-                    cell.evicted += 1;
-                    effects.persist.push(Change::Forget { jail, source, before: None });
-                    effects.report.push(Report::Evicted { jail, source });
-                }
-            }
-            Counted::Reached { count, first, last: newest } => {
-                effects.persist.push(Change::Forget { jail, source, before: None });
-                let reason = Reason::Failures { count, within: newest - first, last };
-                self.accuse(now, jail, cleared, newest, reason, effects);
-            }
         }
     }
 }

@@ -6,14 +6,15 @@
 //! it and not by what came since. A failure may weigh more than one.
 //!
 //! Invariants: a source holds at most [`LAGGING`] times `max_retry` failures, the newest;
-//! with logs that are read in order it never holds as many as `max_retry`. At most
-//! `capacity` sources are tracked, and when one too many comes, the one whose newest
-//! failure is oldest goes, since it is the next to fall out of its window.
+//! with logs that are read in order it never holds as many as `max_retry`. When room must
+//! be made, the source whose newest failure is oldest goes, since it is the next to fall
+//! out of its window.
 
-use std::collections::{BTreeSet, HashMap};
+mod tracked;
 
 use crate::core::addr::Prefix;
 use crate::core::time::{Span, Timestamp};
+use tracked::Tracked;
 
 /// Times `max_retry` failures of a source that are kept while older ones may still come.
 const LAGGING: usize = 4;
@@ -23,10 +24,9 @@ const LAGGING: usize = 4;
 pub struct Windows {
     find_time: Span,
     max_retry: u32,
-    capacity: usize,
-    sources: HashMap<Prefix, Vec<Weighed>>,
-    /// Newest failure of each source, oldest first.
-    by_newest: BTreeSet<(Timestamp, Prefix)>,
+    tracked: Tracked,
+    /// Working space: the failures of one source.
+    failures: Vec<Weighed>,
 }
 
 /// One failure: when, and as how many it counts.
@@ -56,15 +56,13 @@ pub enum Counted {
 }
 
 impl Windows {
-    /// A counter that reports `max_retry` failures within `find_time`, and tracks
-    /// `capacity` sources; both are at least 1.
-    pub fn new(find_time: Span, max_retry: u32, capacity: usize) -> Self {
+    /// A counter that reports `max_retry` failures, at least 1, within `find_time`.
+    pub fn new(find_time: Span, max_retry: u32) -> Self {
         Self {
             find_time,
             max_retry: max_retry.max(1),
-            capacity: capacity.max(1),
-            sources: HashMap::new(),
-            by_newest: BTreeSet::new(),
+            tracked: Tracked::new(find_time),
+            failures: Vec::new(),
         }
     }
 
@@ -86,15 +84,12 @@ impl Windows {
         settled: Timestamp,
     ) -> Counted {
         let most = self.most();
-        let failures = self.sources.entry(source).or_default();
-        if let Some(newest) = failures.last() {
-            self.by_newest.remove(&(newest.time, source));
-        }
+        let failures = &mut self.failures;
+        self.tracked.take(&source, failures);
         failures.insert(failures.partition_point(|f| f.time <= time), Weighed { time, weight });
         if let Some(enough) = window(failures, time, self.find_time, self.max_retry) {
             let count = u32::try_from(enough.len()).unwrap_or(u32::MAX);
             let (first, last) = (enough[0].time, enough[enough.len() - 1].time);
-            self.sources.remove(&source);
             return Counted::Reached { count, first, last };
         }
         let newest = failures.last().map_or(time, |newest| newest.time);
@@ -102,7 +97,7 @@ impl Windows {
         let old = failures.partition_point(|f| f.time < horizon);
         let over = failures.len().saturating_sub(most);
         failures.drain(..old.max(over));
-        self.by_newest.insert((newest, source));
+        self.tracked.put(source, failures);
         let fell_out = match failures.first() {
             Some(oldest) if over > old => Some(oldest.time),
             _ => (old > 0).then_some(horizon),
@@ -117,10 +112,8 @@ impl Windows {
             return;
         }
         let most = self.most();
-        let failures = self.sources.entry(source).or_default();
-        if let Some(newest) = failures.last() {
-            self.by_newest.remove(&(newest.time, source));
-        }
+        let failures = &mut self.failures;
+        self.tracked.take(&source, failures);
         let weight = weight.min(self.max_retry - 1);
         failures.insert(failures.partition_point(|f| f.time <= time), Weighed { time, weight });
         while let Some(enough) = window(failures, time, self.find_time, self.max_retry) {
@@ -130,50 +123,37 @@ impl Windows {
         }
         let over = failures.len().saturating_sub(most);
         failures.drain(..over);
-        if let Some(newest) = failures.last() {
-            self.by_newest.insert((newest.time, source));
-        }
+        self.tracked.put(source, failures);
     }
 
-    /// Makes room when more sources are tracked than allowed: the source that is
-    /// given up, if any.
+    /// Makes room: gives up the source whose newest failure is oldest, if there is any.
     pub fn evict(&mut self) -> Option<Prefix> {
-        if self.sources.len() <= self.capacity {
-            return None;
-        }
-        let (_, source) = self.by_newest.pop_first()?;
-        self.sources.remove(&source);
+        let source = self.tracked.oldest()?;
+        self.tracked.remove(&source);
         Some(source)
     }
 
     /// Forgets a source; whether it was tracked.
     pub fn forget(&mut self, source: &Prefix) -> bool {
-        let Some(failures) = self.sources.remove(source) else { return false };
-        if let Some(newest) = failures.last() {
-            self.by_newest.remove(&(newest.time, *source));
-        }
-        true
+        self.tracked.remove(source)
     }
 
-    /// Forgets one source whose newest failure is before `horizon`, if there is one.
+    /// Forgets one source whose newest failure is before `horizon`, if there is one. It may
+    /// leave those who failed shortly before, a 4,096th part of the window or a second.
     pub fn expire_one(&mut self, horizon: Timestamp) -> Option<Prefix> {
-        let &(newest, source) = self.by_newest.first()?;
-        if newest >= horizon {
-            return None;
-        }
-        self.forget(&source);
+        let source = self.tracked.oldest_before(horizon)?;
+        self.tracked.remove(&source);
         Some(source)
     }
 
-    /// When a source failed, oldest first.
+    /// When a source failed, newest first.
     pub fn times(&self, source: &Prefix) -> impl Iterator<Item = Timestamp> {
-        self.sources.get(source).into_iter().flatten().map(|weighed| weighed.time)
+        self.tracked.of(source).map(|weighed| weighed.time)
     }
 
     /// Sources with a failure at or after `horizon`.
     pub fn failing_since(&self, horizon: Timestamp) -> usize {
-        let lowest = Prefix::from(std::net::Ipv4Addr::UNSPECIFIED);
-        self.by_newest.range((horizon, lowest)..).count()
+        self.tracked.since(horizon)
     }
 
     /// Failures of a source that are kept.
@@ -182,13 +162,13 @@ impl Windows {
     }
 
     /// How many sources are tracked.
-    pub fn len(&self) -> usize {
-        self.sources.len()
+    pub fn sources(&self) -> usize {
+        self.tracked.len()
     }
 
-    /// Whether no source is tracked.
-    pub fn is_empty(&self) -> bool {
-        self.sources.is_empty()
+    /// How many failures of theirs are kept.
+    pub fn failures(&self) -> usize {
+        self.tracked.failures()
     }
 }
 
@@ -220,6 +200,7 @@ fn window(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::net::Ipv4Addr;
 
     use proptest::prelude::*;
@@ -240,13 +221,13 @@ mod tests {
     #[test]
     fn the_window_slides() {
         // One failure every 160 s: a window of 600 s never holds five of them.
-        let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
+        let mut windows = Windows::new(Span::from_seconds(600), 5);
         for i in 0..50 {
             let fell_out = (i >= 4).then(|| at(i * 160 - 600));
             assert_eq!(windows.count(source(1), at(i * 160), 1, LAST), Counted::Below { fell_out });
         }
         // One every 150 s: the fifth lies exactly 600 s after the first.
-        let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
+        let mut windows = Windows::new(Span::from_seconds(600), 5);
         for i in 0..4 {
             let below = Counted::Below { fell_out: None };
             assert_eq!(windows.count(source(1), at(i * 150), 1, LAST), below);
@@ -259,18 +240,21 @@ mod tests {
 
     #[test]
     fn the_source_that_failed_longest_ago_goes_first() {
-        let mut windows = Windows::new(Span::from_seconds(600), 3, 2);
+        let mut windows = Windows::new(Span::from_seconds(600), 3);
         for (n, time) in [(1, 10), (2, 20), (1, 30), (3, 40)] {
             windows.count(source(n), at(time), 1, LAST);
         }
+        assert_eq!(windows.failures(), 4);
         assert_eq!(windows.evict(), Some(source(2)));
-        assert_eq!(windows.evict(), None);
+        assert_eq!((windows.sources(), windows.failures()), (2, 3));
         assert_eq!(windows.failing_since(at(31)), 1);
+        assert_eq!([windows.evict(), windows.evict()], [Some(source(1)), Some(source(3))]);
+        assert_eq!(windows.evict(), None);
     }
 
     #[test]
     fn a_failure_that_weighs_more_is_as_good_as_several() {
-        let mut windows = Windows::new(Span::from_seconds(600), 5, 10);
+        let mut windows = Windows::new(Span::from_seconds(600), 5);
         let below = Counted::Below { fell_out: None };
         assert_eq!(windows.count(source(1), at(0), 2, LAST), below);
         assert_eq!(windows.count(source(2), at(0), 1, LAST), below);
@@ -286,7 +270,7 @@ mod tests {
     fn a_failure_that_is_read_late_is_judged_with_those_around_it() {
         // One log is an hour behind the other.
         let (below, settled) = (Counted::Below { fell_out: None }, at(0));
-        let mut windows = Windows::new(Span::from_seconds(600), 3, 10);
+        let mut windows = Windows::new(Span::from_seconds(600), 3);
         assert_eq!(windows.count(source(1), at(3_600), 1, settled), below);
         for time in [0, 3_610, 10] {
             assert_eq!(windows.count(source(1), at(time), 1, settled), below);
@@ -304,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_older_failures_is_bounded() {
-        let mut windows = Windows::new(Span::from_seconds(1), 2, 10);
+        let mut windows = Windows::new(Span::from_seconds(1), 2);
         for i in 0..100 {
             let fell_out = (i >= 8).then(|| at(i * 10 - 70));
             let counted = windows.count(source(1), at(i * 10), 1, at(0));
@@ -337,7 +321,7 @@ mod tests {
             find_time in 1i64..50, max_retry in 1u32..6,
             failures in prop::collection::vec((0u8..4, 0i64..60, 0i64..4), 0..80),
         ) {
-            let mut windows = Windows::new(Span::from_seconds(find_time), max_retry, 100);
+            let mut windows = Windows::new(Span::from_seconds(find_time), max_retry);
             let mut model: HashMap<u8, Vec<i64>> = HashMap::new();
             let mut settled = 0;
             for (n, ahead, step) in failures {
@@ -347,7 +331,6 @@ mod tests {
                     model.entry(n).or_default(), time, find_time, max_retry as usize);
                 let counted = windows.count(source(n), at(time), 1, at(settled));
                 prop_assert_eq!(matches!(counted, Counted::Reached { .. }), expected);
-                prop_assert_eq!(windows.sources.len(), windows.by_newest.len());
             }
         }
     }

@@ -66,7 +66,7 @@ fn write_one(names: &[JailName], report: &Report) {
         Report::Evicted { jail, source } => {
             let jail = name(jail);
             tracing::debug!(target: "fail2ban.filter",
-                "[{jail}] forgot the failures of {source}: limits.tracked-sources is reached");
+                "[{jail}] forgot the failures of {source}: limits.tracked-failures is reached");
         }
         Report::Full { jail, source } => {
             let jail = name(jail);

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use systemd::id128::Id128;
 use tokio::sync::mpsc::Sender;
 
 use crate::core::engine::Engine;
@@ -76,7 +77,9 @@ impl Plan {
             })
             .collect();
         let interest = Some(journal_interest(engine));
-        let journal = journal::Options { place, subscriptions: of_journal, start, interest };
+        // Files in a directory may be another host's.
+        let boot = (place == Place::System).then(Id128::from_boot).and_then(Result::ok);
+        let journal = journal::Options { place, subscriptions: of_journal, start, boot, interest };
         let interest = Some(Arc::new(Matters::new(engine)) as Arc<dyn Interest>);
         let files = file::Options { subscriptions: of_files, positions, interest, by_clock: false };
         Self {

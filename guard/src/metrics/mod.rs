@@ -129,7 +129,7 @@ fn jails(page: &mut Page<'_>, jails: &[JailCounts]) -> fmt::Result {
     page.counter("lines_given_up", help, None, of(jails, |jail| jail.given_up))?;
     let help = "Sources with a failure within findtime";
     page.gauge("failing_sources", help, None, of(jails, |jail| jail.failing))?;
-    let help = "Sources whose failures were forgotten because limits.tracked-sources is reached";
+    let help = "Sources whose failures were forgotten because limits.tracked-failures is reached";
     page.counter("sources_evicted", help, None, of(jails, |jail| jail.evicted))?;
     let help = "Bans made since the jail first started";
     page.counter("bans_made", help, None, of(jails, |jail| jail.bans_made))?;

@@ -17,7 +17,7 @@ use guard::core::question::{Answer, Ask, Question, Said};
 use guard::core::time::{Span, Timestamp};
 
 const LIMITS: Limits = Limits {
-    tracked_sources: 1_000,
+    tracked_failures: 1_000,
     bans: 1_000,
     connections: 100,
     known_sources: 1_000,

@@ -3,6 +3,7 @@
 mod adjusting;
 mod asking;
 mod files;
+mod flooding;
 mod networks;
 mod returning;
 mod timelines;
@@ -28,7 +29,7 @@ const FIND_TIME: i64 = 60;
 const BAN_TIME: i64 = 100;
 const MAX_RETRY: u32 = 3;
 const LIMITS: Limits = Limits {
-    tracked_sources: 1_000,
+    tracked_failures: 1_000,
     bans: 1_000,
     connections: 100,
     known_sources: 1_000,

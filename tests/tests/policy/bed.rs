@@ -70,7 +70,7 @@ fn source(n: u8) -> Prefix {
 
 pub(crate) fn engine(jails: Vec<Jail>, history: i64, start: i64) -> Engine {
     let limits = Limits {
-        tracked_sources: 1_000,
+        tracked_failures: 1_000,
         bans: 1_000,
         connections: 10,
         known_sources: 1_000,

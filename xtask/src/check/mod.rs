@@ -19,6 +19,7 @@ type Step = (&'static str, fn() -> Result<()>);
 const STEPS: &[Step] = &[
     ("format", format),
     ("layers, sizes, unsafe code", layers_sizes_unsafe),
+    ("the fuzz targets' lock file", fuzz_lock),
     ("lints", || clippy(&["--workspace", "--all-targets"])),
     ("lints of the core on its own", || {
         clippy(&["--package", "guard", "--no-default-features", "--all-targets"])
@@ -59,6 +60,14 @@ fn layers_sizes_unsafe() -> Result<()> {
         bail!("{}", complaints.join("\n"));
     }
     Ok(())
+}
+
+/// The fuzz targets are a workspace of their own, whose lock file must follow.
+fn fuzz_lock() -> Result<()> {
+    let manifest = workspace::root().join("tests/fuzz/Cargo.toml");
+    let mut metadata = workspace::cargo(&["metadata", "--quiet", "--locked", "--format-version=1"]);
+    metadata.arg("--manifest-path").arg(manifest).stdout(Stdio::null());
+    workspace::run(&mut metadata).context("`cargo update --workspace` in tests/fuzz puts it right")
 }
 
 fn clippy(what: &[&str]) -> Result<()> {

@@ -319,6 +319,7 @@ fn of_journal(
         place,
         subscriptions: vec![(JailId(0), matches.unwrap_or_default())],
         start: Start::Since(Timestamp::from_seconds(0)),
+        boot: None,
         interest: None,
     };
     let progress = Progress::bytes(None, hidden);

@@ -72,7 +72,7 @@ fn every_key_is_taken() {
         log = "journal"
         [limits]
         bans = 1_000
-        tracked-sources = 0x10
+        tracked-failures = 0x10
         connections = 7
         exact-counters = 0
         known-sources = 9
@@ -102,7 +102,7 @@ fn every_key_is_taken() {
         log: LogTarget::Journal,
         limits: Limits {
             bans: 1_000,
-            tracked_sources: 16,
+            tracked_failures: 16,
             connections: 7,
             exact_counters: 0,
             known_sources: 9,

@@ -155,9 +155,9 @@ impl Fields {
             ZoneSaid::Unknown => return None,
         };
         let instant = |civil: DateTime| match offset {
-            None => zone.instant(civil),
+            None => zone.instant(civil, now),
             Some(ahead) => {
-                let utc = Zone::default().instant(civil)?;
+                let utc = Zone::default().instant(civil, now)?;
                 Some(Timestamp::from_micros(utc.micros() - ahead))
             }
         };
@@ -214,7 +214,8 @@ struct Minute {
     hour: i8,
     minute: i8,
     zone: ZoneSaid,
-    /// For dates that leave something out: the minute in which they are read.
+    /// The minute in which they are read: what a date leaves out depends on it, and which
+    /// one is meant where a clock shows the same hour twice.
     read: i64,
 }
 
@@ -239,7 +240,7 @@ impl Clock {
             hour: fields.hour,
             minute: fields.minute,
             zone: fields.zone,
-            read: if fields.year.is_some() { 0 } else { now.micros().div_euclid(60_000_000) },
+            read: now.micros().div_euclid(60_000_000),
         };
         let begin = match self.known {
             Some((known, begin)) if known == minute => begin,

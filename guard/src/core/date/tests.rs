@@ -24,7 +24,8 @@ fn read(dates: &Dates, line: &str) -> (Dating, String) {
 
 /// Civil time in the tests' zone.
 fn local(text: &str) -> Timestamp {
-    zone().instant(text.parse::<DateTime>().expect("a time")).expect("an instant")
+    let now = Timestamp::from_seconds(NOW);
+    zone().instant(text.parse::<DateTime>().expect("a time"), now).expect("an instant")
 }
 
 #[test]
@@ -104,6 +105,27 @@ fn a_year_that_is_missing_is_the_last_that_is_not_ahead() {
     ] {
         assert_eq!(read(&dates, line).0.time, local(time), "{line}");
     }
+}
+
+/// On 25 October 2026 clocks showed 02:00 to 03:00 twice: from 00:00 and from 01:00 UTC.
+#[test]
+fn an_hour_that_comes_twice_is_the_one_in_which_it_is_read() {
+    let (dates, mut memory) = (dates(""), Memory::default());
+    let midnight = 1_792_886_400;
+    let mut read = |line: &str, now: i64| {
+        let now = Timestamp::from_seconds(midnight + now);
+        dates.read(line, now, &mut memory).time.seconds() - midnight
+    };
+    for (form, at) in [("2026-10-25 02:30:10 x", 1_810), ("Oct 25 02:30:10 x", 1_810)] {
+        assert_eq!(read(form, at), at, "{form}");
+        assert_eq!(read(form, at + 3_600), at + 3_600, "{form}");
+        assert_eq!(read(form, at + 3_595), at + 3_600, "{form}: a clock that is ahead");
+    }
+    // The neighbours come once; what was skipped in spring is taken to lie behind the gap.
+    assert_eq!(read("2026-10-25 01:59:59 x", 9_000), -1);
+    assert_eq!(read("2026-10-25 03:00:00 x", 9_000), 7_200);
+    let spring = local("2026-03-29T02:30:00").seconds();
+    assert_eq!(spring, local("2026-03-29T03:30:00").seconds());
 }
 
 #[test]
@@ -227,7 +249,8 @@ proptest! {
         let zoned = zoned.to_zoned(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone"));
         let line = format!("{} host x", zoned.strftime(written));
         // In the hour that comes twice only dates with a zone are certain.
-        let certain = written.contains('z') || zone().instant(civil) == Some(time);
+        let now = Timestamp::from_seconds(NOW);
+        let certain = written.contains('z') || zone().instant(civil, now) == Some(time);
         prop_assume!(certain);
         let (dating, rest) = read(&dates(pattern), &line);
         prop_assert_eq!(dating.time, time, "{}", line);

@@ -3,9 +3,12 @@
 //! Input: a zone's text, or a civil time. Output: an offset or a point in time.
 //! Invariant: nothing here reads the host's settings; its zone comes in as a value.
 
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use crate::core::time::Timestamp;
+
+/// Microseconds that a log's clock may be ahead of the reader's.
+const AHEAD: i64 = 60_000_000;
 
 /// The zone in which dates without one are meant. UTC unless told otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +36,25 @@ impl Zone {
         offset.map(|offset| Self(TimeZone::fixed(offset))).map_err(|_| UnknownZone(text.to_owned()))
     }
 
-    /// The point in time that clocks of this zone show as `civil`. Of two the earlier
-    /// one; if clocks skip it, as far after the skip as it is after its begin.
-    pub(super) fn instant(&self, civil: jiff::civil::DateTime) -> Option<Timestamp> {
-        let instant = self.0.to_ambiguous_timestamp(civil).compatible().ok()?;
-        Some(Timestamp::from_micros(instant.as_microsecond()))
+    /// The point in time that clocks of this zone show as `civil`, seen from `now`. Of two
+    /// the later one, unless it is ahead: lines are read as they are written, and a failure
+    /// that is taken for an hour old bans nobody. If clocks skip it, as far after the skip
+    /// as it is after its begin.
+    pub(super) fn instant(
+        &self,
+        civil: jiff::civil::DateTime,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let ambiguous = self.0.to_ambiguous_timestamp(civil);
+        let is_twice = matches!(ambiguous.offset(), AmbiguousOffset::Fold { .. });
+        let micros = |instant: jiff::Timestamp| Timestamp::from_micros(instant.as_microsecond());
+        if is_twice {
+            let later = micros(ambiguous.later().ok()?);
+            if later.micros() <= now.micros().saturating_add(AHEAD) {
+                return Some(later);
+            }
+        }
+        ambiguous.compatible().ok().map(micros)
     }
 
     /// What clocks of this zone show.

@@ -51,7 +51,7 @@ impl Cell {
         let answers = jail.ignore_command.as_ref().and_then(|command| command.cache.as_ref());
         Self {
             memory: Memory::new(limits.connections),
-            windows: Windows::new(jail.find_time, jail.max_retry, limits.tracked_sources),
+            windows: Windows::new(jail.find_time, jail.max_retry),
             evicted: 0,
             changed: Vec::new(),
             pardons: HashMap::new(),

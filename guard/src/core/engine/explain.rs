@@ -30,8 +30,10 @@ impl Engine {
         let cleared = self.gate(jail).clear_with(source, cell.jail.ipv6_prefix);
         let counted = cleared.map_or(source, |cleared| cleared.source());
         let around = || self.ledger.around(jail, source).next();
+        let mut failures: Vec<_> = cell.windows.times(&counted).filter(counts).collect();
+        failures.reverse();
         Standing {
-            failures: cell.windows.times(&counted).filter(counts).collect(),
+            failures,
             counted_with: Some(counted).filter(|counted| *counted != source),
             ban: self.ledger.find(jail, source).or_else(around),
             allowed: cleared.err(),

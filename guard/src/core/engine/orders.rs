@@ -134,7 +134,7 @@ impl Engine {
             for &jail in &jails {
                 self.pardon(jail, None, now, effects);
                 let windows = &mut self.cells[jail.index()].windows;
-                while let Some(source) = windows.expire_one(Timestamp::from_micros(i64::MAX)) {
+                while let Some(source) = windows.evict() {
                     effects.persist.push(Change::Forget { jail, source, before: None });
                 }
                 for source in self.asking.awaited(jail) {

@@ -37,7 +37,7 @@ fn engine(stored: Stored) -> (Engine, Effects) {
         allow_elsewhere: Vec::new(),
     };
     let limits = Limits {
-        tracked_sources: 100,
+        tracked_failures: 100,
         bans: 100,
         connections: 10,
         known_sources: 10,

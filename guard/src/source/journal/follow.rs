@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use systemd::id128::Id128;
 use tokio::sync::mpsc::Sender;
 
+use super::boots::{Age, Boots};
 use super::fields::Fields;
 use super::pace::Pace;
 use super::reader::{Found, Reader};
@@ -36,12 +38,17 @@ pub(super) struct Follow {
     stop: Arc<AtomicBool>,
     /// Where to go on: after the last batch that was read whole.
     start: Start,
+    /// This boot.
+    boot: Option<Id128>,
+    boots: Boots,
     /// A position that is not sent yet, because no jail had an entry before it.
     unsent: Option<Position>,
     last_sent: Instant,
     interest: Option<Arc<dyn Interest>>,
     /// The last entry was one that may matter, so the next one may be as well.
     interested: bool,
+    /// An entry of another boot came up among this one's.
+    strayed: bool,
     /// Working space.
     fields: Fields,
     holds: Holds,
@@ -73,17 +80,21 @@ impl Follow {
         stop: Arc<AtomicBool>,
     ) -> Result<(Self, Reader), JournalError> {
         let router = Router::new(&options.subscriptions)?;
-        let follow = Self {
+        let boots = Boots::begin(options.boot, &options.start);
+        let mut follow = Self {
             place: options.place,
             router,
             sender,
             counters,
             stop,
             start: options.start,
+            boot: options.boot,
+            boots,
             unsent: None,
             last_sent: Instant::now(),
             interest: options.interest,
             interested: false,
+            strayed: false,
             fields: Fields::default(),
             holds: Holds::default(),
             text: String::new(),
@@ -123,7 +134,8 @@ impl Follow {
         }
     }
 
-    fn open(&self) -> Result<Reader, JournalError> {
+    fn open(&mut self) -> Result<Reader, JournalError> {
+        self.boots = Boots::begin(self.boot, &self.start);
         let (reader, found) = Reader::open(&self.place, &self.router, &self.start)?;
         if found == Found::Gone {
             Counters::add(&self.counters.lost_places);
@@ -147,9 +159,16 @@ impl Follow {
     fn read_batches(&mut self, reader: &mut Reader, progress: &mut bool) -> Result<End, End> {
         let mut pace = Pace::new();
         let mut roots_asked = Instant::now();
+        let mut boot_asked = None::<Instant>;
         while !self.stop.load(Ordering::Relaxed) {
             reader.notice_files()?;
             let Some(batch) = self.batch(reader)? else {
+                if boot_asked.is_none_or(|asked| asked.elapsed() >= ROOTS_INTERVAL) {
+                    boot_asked = Some(Instant::now());
+                    if self.turn_to_this_boot(reader)? {
+                        continue;
+                    }
+                }
                 if roots_asked.elapsed() >= ROOTS_INTERVAL {
                     roots_asked = Instant::now();
                     if reader.is_replaced() {
@@ -177,6 +196,47 @@ impl Follow {
         Ok(End::Done)
     }
 
+    /// When all is read that there is of others; whether there is more to read then.
+    fn turn_to_this_boot(&mut self, reader: &mut Reader) -> Result<bool, JournalError> {
+        let Some(boot) = self.boots.ended() else { return Ok(false) };
+        let there = reader.go_to_boot(boot)?;
+        if there {
+            self.boots.turn(boot);
+        }
+        Ok(there)
+    }
+
+    /// Begins anew after the last batch, and asks for no other boot's entries any more. That
+    /// costs something for each entry, so it is done when the clock went back, and not else.
+    fn keep_to_this_boot(&mut self, reader: &mut Reader) -> Result<(), JournalError> {
+        self.strayed = false;
+        let Some(boot) = self.boots.this() else { return Ok(()) };
+        tracing::info!(target: "fail2ban.filtersystemd", "{} has entries of earlier boots that are dated later than this one's: they are left out", self.place.source());
+        self.boots = Boots::begin(self.boot, &self.start);
+        let begun_here = self.boots.this().is_some();
+        if !begun_here {
+            self.boots.turn(boot);
+        }
+        reader.keep_to_boot(boot, &self.router, begun_here.then_some(&self.start))
+    }
+
+    /// Tells whether the entry that the reader is at is new, and if so takes note of it.
+    fn note_age(&mut self, reader: &Reader) -> Result<Age, JournalError> {
+        if self.boots.takes_all() {
+            return Ok(Age::New);
+        }
+        let moment = reader.moment()?;
+        let age = match (self.boots.age(moment), &self.start) {
+            (Age::Begin, Start::After(position)) if reader.is_at(&position.place) => Age::Old,
+            (Age::Begin, _) => Age::New,
+            (age, _) => age,
+        };
+        if age == Age::New {
+            self.boots.note(moment);
+        }
+        Ok(age)
+    }
+
     /// Everything that can be read now, up to the limits of a batch; nothing when there
     /// is no new entry at all. After an error nothing of it was read.
     pub(super) fn batch(&mut self, reader: &mut Reader) -> Result<Option<Batch>, JournalError> {
@@ -186,12 +246,26 @@ impl Follow {
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut read = 0;
+        let mut position = None;
         while read < BATCH_READ && entries.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
             if !reader.next()? {
                 break;
             }
+            if self.boots.reads_others() {
+                if self.note_age(reader)? != Age::New {
+                    if self.stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    continue;
+                }
+                position = Some(reader.position()?);
+            }
             read += 1;
-            match self.look(reader) {
+            let looked = self.look(reader);
+            if self.strayed {
+                break;
+            }
+            match looked {
                 Ok(Some(entry)) => {
                     bytes += entry.line.len();
                     entries.push(entry);
@@ -207,7 +281,18 @@ impl Follow {
             return Ok(None);
         }
         self.counters.read.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(Some(Batch { entries, position: reader.position()? }))
+        let age = if position.is_some() { Age::New } else { self.note_age(reader)? };
+        if self.strayed || age == Age::Stray {
+            self.keep_to_this_boot(reader)?;
+            return self.batch(reader);
+        }
+        let position = match (position, &self.start) {
+            (Some(position), _) => position,
+            // What was read before does not take the position back to it.
+            (None, Start::After(last)) if age == Age::Old => last.clone(),
+            (None, _) => reader.position()?,
+        };
+        Ok(Some(Batch { entries, position }))
     }
 
     /// The entry that the reader is at, if it may matter to any jail.
@@ -234,7 +319,13 @@ impl Follow {
     }
 
     /// The entry whose fields were taken, if any jail may have it.
-    fn entry(&self, reader: &Reader, received: Timestamp) -> Option<Entry> {
+    fn entry(&mut self, reader: &Reader, received: Timestamp) -> Option<Entry> {
+        // One whose moment cannot be told is better read twice than never.
+        let age = self.note_age(reader).unwrap_or(Age::New);
+        if age != Age::New {
+            self.strayed |= age == Age::Stray;
+            return None;
+        }
         let daemon = match origin(&self.fields) {
             Origin::Other => None,
             Origin::Proven(daemon) => Some(daemon),

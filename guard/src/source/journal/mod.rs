@@ -23,13 +23,15 @@
 //! there: it is not looked at for who wrote it either.
 //!
 //! Order is libsystemd's: by sequence number within what one journald wrote, else by
-//! time. An entry that turns up later in another file, but is older than what was
-//! read, is not seen; journald itself never writes one.
+//! time; but of two boots, this one's entries come after all others ([`boots`]). An entry
+//! that turns up later in another file, but is older than what was read, is not seen;
+//! journald itself never writes one.
 //!
 //! Rotation (renamed files), vacuum (removed files), new and unreadable files are
 //! libsystemd's business and tested here. When it fails, or the journal's directory
 //! is replaced, the journal is opened anew after the last entry of the last batch.
 
+mod boots;
 mod fields;
 mod follow;
 #[cfg(fuzzing)]
@@ -50,6 +52,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
+use systemd::id128::Id128;
 use tokio::sync::mpsc::Sender;
 
 use crate::core::entry::{Batch, Position};
@@ -103,6 +106,8 @@ pub struct Options {
     pub subscriptions: Vec<(JailId, JournalMatch)>,
     /// Where to begin.
     pub start: Start,
+    /// This boot's id, if the journal is of this host.
+    pub boot: Option<Id128>,
     /// Who can tell early that an entry cannot matter; nothing to hand on all of them.
     pub interest: Option<Arc<dyn Interest>>,
 }

@@ -3,14 +3,19 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use systemd::id128::Id128;
 use systemd::journal::{Journal, OpenDirectoryOptions, OpenOptions};
 
+use super::boots::Moment;
 use super::fields::{FIELD_BYTES, Fields};
 use super::line;
 use super::route::{Holds, Router};
 use super::{JournalError, MESSAGE_BYTES, Place, Start};
 use crate::core::entry::Position;
 use crate::core::time::Timestamp;
+
+/// The field with the id of the boot.
+const BOOT: &str = "_BOOT_ID";
 
 /// An open journal, at some entry.
 pub(super) struct Reader {
@@ -36,13 +41,7 @@ impl Reader {
     ) -> Result<(Self, Found), JournalError> {
         let failed = |cause| JournalError::Open { place: place.source(), cause };
         let roots = roots(place);
-        let mut journal = match place {
-            Place::System => OpenOptions::default().system(true).local_only(true).open(),
-            Place::Directory(path) => {
-                OpenDirectoryOptions::default().open_directory(path.display().to_string())
-            }
-        }
-        .map_err(failed)?;
+        let mut journal = open(place)?;
         // Begins to hear of new files before the first look at the old ones.
         journal.fd().map_err(failed)?;
         // Longer compressed fields are unpacked only this far: one byte more than the
@@ -102,6 +101,57 @@ impl Reader {
         Ok(Position { source: self.place.source(), place, time })
     }
 
+    /// When the entry was received, by the clock that nobody sets.
+    pub(super) fn moment(&self) -> Result<Moment, JournalError> {
+        let moment = self.journal.monotonic_timestamp();
+        let (micros, boot) = moment.map_err(|cause| self.failed("moment of entry", cause))?;
+        Ok(Moment { boot, micros })
+    }
+
+    /// Whether the entry is the one that a cursor names.
+    pub(super) fn is_at(&self, cursor: &str) -> bool {
+        self.journal.test_cursor(cursor).unwrap_or(false)
+    }
+
+    /// Goes back to where a boot begins, so that [`next`](Self::next) gives its first entry;
+    /// `false` if it has none.
+    pub(super) fn go_to_boot(&mut self, boot: Id128) -> Result<bool, JournalError> {
+        let failed = |cause| self.failed("going to this boot", cause);
+        // With a handle of its own: this one's place is still wanted if there is none.
+        let mut search = open(&self.place)?;
+        let mut first = || {
+            search.match_add(BOOT, boot.to_string())?;
+            search.seek_head()?;
+            if search.next()? == 0 { Ok(None) } else { search.cursor().map(Some) }
+        };
+        let Some(first) = first().map_err(failed)? else { return Ok(false) };
+        self.journal
+            .seek_cursor(first)
+            .map_err(|cause| self.failed("going to this boot", cause))?;
+        Ok(true)
+    }
+
+    /// Asks for the entries of one boot alone, from a place in it or from its beginning. The
+    /// entry at the place itself is given once more.
+    pub(super) fn keep_to_boot(
+        &mut self,
+        boot: Id128,
+        router: &Router,
+        from: Option<&Start>,
+    ) -> Result<(), JournalError> {
+        let journal = &mut self.journal;
+        let mut keep = || {
+            journal.match_flush()?;
+            want(journal, router, Some(boot))?;
+            match from {
+                Some(Start::After(position)) => journal.seek_cursor(position.place.as_str()),
+                Some(Start::Since(time)) => journal.seek_realtime_usec(micros(*time)),
+                None => journal.seek_head(),
+            }
+        };
+        keep().map_err(|cause| self.failed("keeping to this boot", cause))
+    }
+
     /// Microseconds from the boot to when journald received the entry.
     pub(super) fn monotonic_micros(&self) -> i64 {
         let micros = self.journal.monotonic_timestamp().map_or(0, |(micros, _)| micros);
@@ -131,7 +181,7 @@ impl Reader {
         let journal = &mut self.journal;
         match start {
             Start::Since(time) => {
-                want(journal, router).map_err(cannot)?;
+                want(journal, router, None).map_err(cannot)?;
                 journal.seek_realtime_usec(micros(*time)).map_err(cannot)?;
                 Ok(Found::Yes)
             }
@@ -139,7 +189,7 @@ impl Reader {
                 let cursor = position.place.as_str();
                 if journal.seek_cursor(cursor).is_err() {
                     // Not a cursor at all.
-                    want(journal, router).map_err(cannot)?;
+                    want(journal, router, None).map_err(cannot)?;
                     journal.seek_realtime_usec(micros(position.time) + 1).map_err(cannot)?;
                     return Ok(Found::Gone);
                 }
@@ -148,10 +198,10 @@ impl Reader {
                 if journal.next().map_err(cannot)? > 0
                     && journal.test_cursor(cursor).map_err(cannot)?
                 {
-                    want(journal, router).map_err(cannot)?;
+                    want(journal, router, None).map_err(cannot)?;
                     return Ok(Found::Yes);
                 }
-                want(journal, router).map_err(cannot)?;
+                want(journal, router, None).map_err(cannot)?;
                 journal.seek_cursor(cursor).map_err(cannot)?;
                 Ok(Found::Gone)
             }
@@ -168,9 +218,24 @@ impl Reader {
     }
 }
 
-/// Adds the union of all matches.
-fn want(journal: &mut Journal, router: &Router) -> Result<(), systemd::Error> {
-    for (i, alternative) in router.wanted().unwrap_or_default().iter().enumerate() {
+fn open(place: &Place) -> Result<Journal, JournalError> {
+    match place {
+        Place::System => OpenOptions::default().system(true).local_only(true).open(),
+        Place::Directory(path) => {
+            OpenDirectoryOptions::default().open_directory(path.display().to_string())
+        }
+    }
+    .map_err(|cause| JournalError::Open { place: place.source(), cause })
+}
+
+/// Adds the union of all matches, of one boot if one is given.
+fn want(journal: &mut Journal, router: &Router, boot: Option<Id128>) -> Result<(), systemd::Error> {
+    let boot = boot.map(|boot| boot.to_string());
+    let wanted = router.wanted().unwrap_or_default();
+    if let (Some(boot), true) = (&boot, wanted.is_empty()) {
+        journal.match_add(BOOT, boot.as_str())?;
+    }
+    for (i, alternative) in wanted.iter().enumerate() {
         if i > 0 {
             journal.match_or()?;
         }
@@ -178,6 +243,9 @@ fn want(journal: &mut Journal, router: &Router) -> Result<(), systemd::Error> {
             for value in &field.values {
                 journal.match_add(&field.field, value.as_str())?;
             }
+        }
+        if let Some(boot) = &boot {
+            journal.match_add(BOOT, boot.as_str())?;
         }
     }
     Ok(())

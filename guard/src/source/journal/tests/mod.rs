@@ -1,5 +1,6 @@
 //! Real journal files, written by `systemd-journal-remote` from the export format.
 
+mod clock;
 mod files;
 mod interest;
 mod reading;
@@ -20,10 +21,12 @@ const WRITER: &str = "/lib/systemd/systemd-journal-remote";
 const SSHD: JailId = JailId(0);
 const OTHER: JailId = JailId(1);
 
-/// A directory of journal files and the time at which its next entry is received.
+/// A directory of journal files, and the times and the boot of its next entry.
 struct Journal {
     home: TempDir,
     micros: u64,
+    monotonic: u64,
+    boot: u32,
 }
 
 type Fields<'a> = Vec<(&'a str, &'a [u8])>;
@@ -32,7 +35,7 @@ impl Journal {
     fn new() -> Self {
         let home = TempDir::new().expect("a directory");
         std::fs::create_dir(home.path().join("journal")).expect("a directory");
-        Self { home, micros: 1_700_000_000_000_000 }
+        Self { home, micros: 1_700_000_000_000_000, monotonic: 100_000_000_000, boot: 0 }
     }
 
     fn directory(&self) -> PathBuf {
@@ -48,11 +51,12 @@ impl Journal {
         let mut export = Vec::new();
         for fields in entries {
             self.micros += 1_000_000;
-            let monotonic = self.micros - 1_600_000_000_000_000;
-            let boot = "_BOOT_ID=4cf4f1bb9d3b4fd1a3d0dfb6a3ec1a01\n";
+            self.monotonic += 1_000_000;
             let header = format!(
-                "__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP={monotonic}\n{boot}",
-                self.micros
+                "__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP={}\n_BOOT_ID={}\n",
+                self.micros,
+                self.monotonic,
+                self.boot_id()
             );
             export.extend(header.into_bytes());
             for (name, value) in fields {
@@ -67,6 +71,21 @@ impl Journal {
         write_export(&self.file(file), &export);
     }
 
+    fn boot_id(&self) -> String {
+        format!("4cf4f1bb9d3b4fd1a3d0dfb6{:08x}", self.boot)
+    }
+
+    /// Somebody sets the clock.
+    fn step(&mut self, seconds: i64) {
+        self.micros = self.micros.strict_add_signed(seconds * 1_000_000);
+    }
+
+    /// The host boots anew.
+    fn reboot(&mut self) {
+        self.boot += 1;
+        self.monotonic = 1_000_000;
+    }
+
     /// The time at which the last entry was received.
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(i64::try_from(self.micros).expect("a time"))
@@ -77,7 +96,8 @@ impl Journal {
             (SSHD, matches(&["_SYSTEMD_UNIT=ssh.service", "_COMM=sshd"])),
             (OTHER, matches(&["_SYSTEMD_UNIT=nginx.service PRIORITY=3", "SYSLOG_IDENTIFIER=x"])),
         ];
-        Options { place: Place::Directory(self.directory()), subscriptions, start, interest: None }
+        let place = Place::Directory(self.directory());
+        Options { place, subscriptions, start, boot: None, interest: None }
     }
 }
 

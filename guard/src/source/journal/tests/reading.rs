@@ -152,7 +152,7 @@ fn what_cannot_be_read_is_named() {
     let (sender, _receiver) = channel(1);
     let options = |place, text| {
         let subscriptions = vec![(SSHD, matches(&[text]))];
-        Options { place, subscriptions, start: BEGINNING, interest: None }
+        Options { place, subscriptions, start: BEGINNING, boot: None, interest: None }
     };
     let counters = Arc::new(Counters::default());
     let nowhere = Place::Directory("/nonexistent/journal".into());
