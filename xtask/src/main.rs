@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod asan;
 mod bench;
 mod build_ebpf;
 mod check;
@@ -52,6 +53,8 @@ enum Verb {
     Bench(bench::Options),
     /// Try inputs that nobody thought of, for a bounded time.
     Fuzz(fuzz::Options),
+    /// Run what reaches `unsafe` code under AddressSanitizer, against the kernel.
+    Asan(asan::Options),
     /// Run Fail2Ban's sample corpus, with its own filters, against guard.
     Conformance(conformance::Options),
     /// Everything that a change must pass: check, then test.
@@ -84,6 +87,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
+        Verb::Asan(options) => asan::run(&options),
         Verb::Conformance(options) => conformance::run(&options),
         Verb::Ci(options) => ci::run(&options),
     }
