@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use systemd::id128::Id128;
 use tokio::sync::mpsc::Sender;
 
 use crate::core::engine::Engine;
@@ -78,7 +77,7 @@ impl Plan {
             .collect();
         let interest = Some(journal_interest(engine));
         // Files in a directory may be another host's.
-        let boot = (place == Place::System).then(Id128::from_boot).and_then(Result::ok);
+        let boot = (place == Place::System).then(journal::this_boot).flatten();
         let journal = journal::Options { place, subscriptions: of_journal, start, boot, interest };
         let interest = Some(Arc::new(Matters::new(engine)) as Arc<dyn Interest>);
         let files = file::Options { subscriptions: of_files, positions, interest, by_clock: false };

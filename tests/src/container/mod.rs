@@ -22,6 +22,7 @@ use crate::root::Suite;
 use crate::{command, namespace};
 
 mod disk;
+mod processes;
 
 /// How long a boot and a shutdown may take on a busy machine.
 const BOOT: Duration = Duration::from_secs(90);
@@ -308,6 +309,15 @@ impl Container {
         pipe.write_all(format!("{message}\n").as_bytes()).context("write to the pvedaemon unit")
     }
 
+    /// The process of a service, by the words of its command line and as this host counts;
+    /// none while it does not run.
+    ///
+    /// # Errors
+    /// When the host is not booted.
+    pub fn service_process(&self, words: &[&str]) -> Result<Option<Pid>> {
+        processes::child_started_as(self.init()?, words)
+    }
+
     fn init(&self) -> Result<i32> {
         match &self.running {
             Some(running) if running.init > 0 => Ok(running.init),
@@ -331,7 +341,7 @@ impl Container {
             if let Some(status) = running.nspawn.try_wait()? {
                 bail!("systemd-nspawn ended with {status}");
             }
-            first_of_namespace(nspawn)
+            processes::first_of_namespace(nspawn)
         })?;
         if let Some(running) = &mut self.running {
             running.init = init;
@@ -363,27 +373,6 @@ impl Drop for Container {
         }
         rustix::mount::unmount(self.root(), UnmountFlags::DETACH).ok();
     }
-}
-
-/// The descendant of `ancestor` that is the first process of its process namespace.
-fn first_of_namespace(ancestor: u32) -> Result<Option<i32>> {
-    let mut pending = vec![ancestor];
-    while let Some(process) = pending.pop() {
-        let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { continue };
-        for task in tasks {
-            let children = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
-            pending.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
-        }
-        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-        let ids: Vec<_> = ids.split_whitespace().collect();
-        let program = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
-        // The first process is nspawn itself until it has executed systemd.
-        if ids.len() > 1 && ids.last() == Some(&"1") && program.trim() == "systemd" {
-            return Ok(Some(i32::try_from(process)?));
-        }
-    }
-    Ok(None)
 }
 
 fn end(child: &mut Child) {

@@ -16,6 +16,7 @@ mod files;
 mod idle;
 mod journal;
 mod latency;
+mod load;
 mod match_lines;
 mod matching;
 mod nft;
@@ -110,6 +111,12 @@ enum What {
     },
     /// 100,000 bans through nftables, beside `nft -f`; no container.
     Nft,
+    /// Entries as fast as journald takes them, a backlog, and a million sources; guard alone.
+    Load {
+        /// How long to write, without guard and with it.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Memory and processor time while nothing happens.
     Idle {
         /// How long to look.
@@ -156,6 +163,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         What::Restore { count } => restore::measure(&mut rig, count)?,
         // Needs no host, and is done above.
         What::Match { .. } | What::Journal { .. } | What::Nft => Vec::new(),
+        What::Load { seconds } => load::measure(&rig, seconds)?,
         What::Idle { seconds } => {
             idle::measure(&mut rig, Duration::from_secs(seconds), !options.alone)?
         }

@@ -97,6 +97,17 @@ pub enum Start {
     Since(Timestamp),
 }
 
+/// This boot's id as this host's journal has it.
+///
+/// In a container the kernel may tell a service that sees a `/proc` of its own the id of the
+/// host that it runs on. So the kernel's answer counts only if there are entries of it; else
+/// it is the boot in which systemd logged this very start of the service.
+pub fn this_boot() -> Option<Id128> {
+    let of = |field: &str, value: &str| reader::boot_with(&Place::System, field, value);
+    let kernel = Id128::from_boot().ok().and_then(|boot| of(reader::BOOT, &boot.to_string()));
+    kernel.or_else(|| of("INVOCATION_ID", &std::env::var("INVOCATION_ID").ok()?))
+}
+
 /// What to read and for whom.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -106,7 +117,7 @@ pub struct Options {
     pub subscriptions: Vec<(JailId, JournalMatch)>,
     /// Where to begin.
     pub start: Start,
-    /// This boot's id, if the journal is of this host.
+    /// [`this_boot`], if the journal is of this host.
     pub boot: Option<Id128>,
     /// Who can tell early that an entry cannot matter; nothing to hand on all of them.
     pub interest: Option<Arc<dyn Interest>>,

@@ -15,7 +15,7 @@ use crate::core::entry::Position;
 use crate::core::time::Timestamp;
 
 /// The field with the id of the boot.
-const BOOT: &str = "_BOOT_ID";
+pub(super) const BOOT: &str = "_BOOT_ID";
 
 /// An open journal, at some entry.
 pub(super) struct Reader {
@@ -226,6 +226,17 @@ fn open(place: &Place) -> Result<Journal, JournalError> {
         }
     }
     .map_err(|cause| JournalError::Open { place: place.source(), cause })
+}
+
+/// The boot of the first entry that has a field with this value.
+pub(super) fn boot_with(place: &Place, field: &str, value: &str) -> Option<Id128> {
+    let mut journal = open(place).ok()?;
+    journal.match_add(field, value).ok()?;
+    journal.seek_head().ok()?;
+    if journal.next().ok()? == 0 {
+        return None;
+    }
+    journal.monotonic_timestamp().ok().map(|(_, boot)| boot)
 }
 
 /// Adds the union of all matches, of one boot if one is given.
