@@ -7,7 +7,6 @@
 mod world;
 
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 
