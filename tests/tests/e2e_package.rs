@@ -74,6 +74,7 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
         "/usr/share/man/man1/guardctl.1.gz",
         "/etc/logrotate.d/guard",
         "/usr/share/doc/guard/migrating.md",
+        "/usr/share/doc/guard/guard.cdx.json",
         "/usr/share/doc/guard/grafana/guard.json",
         "/usr/share/doc/guard/prometheus/alerts.yaml",
     ] {

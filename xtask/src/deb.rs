@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use guard_tests::command;
 
-use crate::{install, man, packages, workspace};
+use crate::{install, man, packages, sbom, workspace};
 
 /// Options of `deb`.
 #[derive(clap::Args)]
@@ -130,6 +130,11 @@ fn documents(root: &Path, version: &str, epoch: u64) -> Result<()> {
     );
     write(&into.join("changelog.Debian"), &entry)?;
     write(&into.join("crates"), &crates()?)?;
+    let bill = sbom::make(Some(epoch))?;
+    for name in ["guardctl", "guard-helper"] {
+        sbom::covers(&bill, &root.join("usr/bin").join(name))?;
+    }
+    write(&into.join("guard.cdx.json"), &bill)?;
     for name in ["changelog", "changelog.Debian", "crates"] {
         compress(&into.join(name))?;
     }

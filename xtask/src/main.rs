@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod asan;
 mod bench;
 mod build_ebpf;
 mod check;
@@ -17,6 +18,7 @@ mod fuzz;
 mod install;
 mod man;
 mod packages;
+mod sbom;
 mod test;
 mod vm;
 mod workspace;
@@ -41,6 +43,8 @@ enum Verb {
     Install(install::Options),
     /// Make the Debian package.
     Deb(deb::Options),
+    /// Say what the shipped programs are made of (CycloneDX).
+    Sbom(sbom::Options),
     /// Make the manual pages, the completions and docs/configuration.md, and judge them.
     Man(man::Options),
     /// Watch an attacker being banned and released, on this machine, for real.
@@ -49,6 +53,8 @@ enum Verb {
     Bench(bench::Options),
     /// Try inputs that nobody thought of, for a bounded time.
     Fuzz(fuzz::Options),
+    /// Run what reaches `unsafe` code under AddressSanitizer, against the kernel.
+    Asan(asan::Options),
     /// Run Fail2Ban's sample corpus, with its own filters, against guard.
     Conformance(conformance::Options),
     /// Everything that a change must pass: check, then test.
@@ -76,10 +82,12 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Test(options) => test::run(&options),
         Verb::Install(options) => install::run(&options),
         Verb::Deb(options) => deb::run(&options),
+        Verb::Sbom(options) => sbom::run(&options),
         Verb::Man(options) => man::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
+        Verb::Asan(options) => asan::run(&options),
         Verb::Conformance(options) => conformance::run(&options),
         Verb::Ci(options) => ci::run(&options),
     }

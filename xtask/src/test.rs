@@ -139,7 +139,8 @@ fn test(what: &str, arguments: &[&str], total: &mut Count) -> Result<()> {
     Ok(())
 }
 
-fn stream(command: &mut Command) -> Result<Count> {
+/// Runs a `cargo test`, shows its output as it comes and counts its results.
+pub(crate) fn stream(command: &mut Command) -> Result<Count> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("start cargo test")?;
     let output = child.stdout.take().context("output of cargo test")?;
     let mut count = Count::default();
@@ -185,7 +186,8 @@ impl Count {
         self.ignored += other.ignored;
     }
 
-    fn is_good(self) -> bool {
+    /// Whether something was run, and all of it passed.
+    pub(crate) fn is_good(self) -> bool {
         self.failed == 0 && self.ignored == 0 && self.passed > 0
     }
 }

@@ -5,12 +5,11 @@
 //! anything else happens. Stop: sources → engine → enforcer; what they did not get to is
 //! done by the next one, from the store and the sources' positions.
 
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, oneshot};
@@ -20,22 +19,23 @@ use crate::config::agent::Settings;
 use crate::config::described::{self, Described};
 use crate::config::{Diagnostic, Diagnostics};
 use crate::control::event::Events;
-use crate::core::effects::{Change, Effects, Report};
+use crate::core::effects::{Effects, Report};
 use crate::core::engine::{Engine, Seed};
 use crate::core::entry::Batch;
 use crate::core::jail::{Jail, JailName};
 use crate::core::question::Question;
 use crate::core::time::Span;
 use crate::daemon::answer::Background;
+use crate::daemon::keeping::{self, Keeper};
 use crate::daemon::meters::Meters;
-use crate::daemon::perform::{Command, Performer};
+use crate::daemon::perform::{Command, Keep as _, Performer};
 use crate::daemon::run::{RunError, broken, notify, now};
 use crate::daemon::sources::{self, Counters, Plan, Readers};
-use crate::daemon::stored::{self, Recalled};
+use crate::daemon::stored::Recalled;
 use crate::daemon::teller::Teller;
+use crate::daemon::unstored::Unstored;
 use crate::daemon::{asking, backend, enforcing, notices, recording, report};
 use crate::host;
-use crate::store::{Store, StoreError};
 
 /// How long the threads may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -43,9 +43,6 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_millis(20);
 /// The longest time without a look at the network.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// How long a store that somebody else has is waited for, and how often it is tried.
-const STORE_PATIENCE: Duration = Duration::from_secs(5);
-const STORE_INTERVAL: Duration = Duration::from_millis(20);
 /// Batches that may wait for the engine.
 pub(super) const WAITING_BATCHES: usize = 8;
 /// Jobs that may wait for the enforcer; then the engine waits too.
@@ -121,9 +118,10 @@ impl Agent {
         // Listen for changes before looking, so that none is missed in between.
         let watch = host::Watch::open().map_err(broken)?;
         let seen = host::read().map_err(broken)?;
-        let mut store = open(&settings.store()).map_err(broken)?;
+        let keeping::Found { keeper: mut store, recalled, problem } =
+            keeping::open(&settings.store(), &jails).map_err(broken)?;
         let Recalled { stored, totals, positions } =
-            stored::recall(&mut store, &jails).map_err(broken)?;
+            recalled.unwrap_or_else(|| keeping::adopt(&settings, &jails, now()));
 
         let longest = jails.iter().map(|jail| jail.find_time).max().unwrap_or(Span::ZERO);
         let (mut engine, effects) = Engine::restore(
@@ -145,8 +143,14 @@ impl Agent {
         let (mut enforcer, backend_reason) = backend::choose(&settings).map_err(broken)?;
         let kind = enforcer.name();
         let reloads = lasting.before.is_some();
+        let mut unstored = Unstored::default();
+        unstored.push(persist);
+        if store.is_anew() || problem.is_some() {
+            unstored.push_bans(engine.bans());
+        }
+        let mut store_problem = problem;
         if !reloads {
-            store_first(&mut store, &persist, &names)?;
+            store_first(&mut store, &mut unstored, &mut store_problem, &names);
         }
         tracing::info!(target: "fail2ban.server", "backend {kind}: {backend_reason}");
         // What is not covered is told when this is done once more, below.
@@ -162,12 +166,15 @@ impl Agent {
         }
         if let Some(before) = &lasting.before {
             // Only now it is certain that this configuration stays.
-            store_first(&mut store, &persist, &names)?;
+            store_first(&mut store, &mut unstored, &mut store_problem, &names);
             // Nobody was let in, and nobody was away, in between.
             let restored =
                 |report: &Report| matches!(report, Report::Restored(_) | Report::RestoredMore(_));
             reports.retain(|report| !restored(report));
             end_bans_of_others(&mut store, before, &names);
+        }
+        if store.is_anew() {
+            unstored.push_bans(engine.bans());
         }
         report::write(&names, &reports);
         for name in &names {
@@ -220,9 +227,9 @@ impl Agent {
             events: lasting.events.clone(),
             background,
             now,
-            waiting: VecDeque::new(),
-            store_problem: None,
-            retry_at: None,
+            unstored,
+            retry_at: store_problem.is_some().then(tokio::time::Instant::now),
+            store_problem,
         };
         let performing = spawn("engine", move || perform(performer, inbox, batch_inbox))?;
         let _ = commands.send(Command::Host(seen));
@@ -264,36 +271,31 @@ impl Agent {
     }
 }
 
-/// Opens the store, which `guardctl` may have in hand for a moment, by hand or from
-/// `guard-expire.timer`.
-fn open(path: &Path) -> Result<Store, StoreError> {
-    let start = Instant::now();
-    let mut told = false;
-    loop {
-        match Store::open(path) {
-            Err(error @ StoreError::Held { .. }) if start.elapsed() < STORE_PATIENCE => {
-                if !told {
-                    tracing::info!(target: "fail2ban.database", "waiting: {error}");
-                }
-                told = true;
-                thread::sleep(STORE_INTERVAL);
-            }
-            other => return other,
-        }
-    }
-}
-
 /// Makes durable what a start decided; and lets go what is over in jails that are not
-/// started.
-fn store_first(store: &mut Store, persist: &[Change], names: &[JailName]) -> Result<(), RunError> {
-    store.persist(persist, names).map_err(broken)?;
-    store.expire(now().wall).map_err(broken)?;
-    Ok(())
+/// started. Why not, if that cannot be, becomes the problem.
+fn store_first(
+    store: &mut Keeper,
+    unstored: &mut Unstored,
+    problem: &mut Option<String>,
+    names: &[JailName],
+) {
+    let mut write = || {
+        while !unstored.is_empty() {
+            unstored.write_one(store, names)?;
+        }
+        store.expire(now().wall)
+    };
+    if problem.is_none()
+        && let Err(error) = write()
+    {
+        tracing::error!(target: "fail2ban.database", "{error}");
+        *problem = Some(error.to_string());
+    }
 }
 
 /// Ends the bans of jails that were there before and are no more. (They are not in the
 /// kernel already; if the store does not let them go, they wait for their jail in it.)
-fn end_bans_of_others(store: &mut Store, before: &[JailName], names: &[JailName]) {
+fn end_bans_of_others(store: &mut Keeper, before: &[JailName], names: &[JailName]) {
     for name in before.iter().filter(|name| !names.contains(name)) {
         match store.end_bans(name) {
             Ok(ended) => {

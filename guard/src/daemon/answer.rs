@@ -89,7 +89,16 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
 /// What is wrong with the engine's half, in words.
 pub fn problems(performer: &Performer) -> Vec<String> {
     let mut problems = performer.background.problems.clone();
-    problems.extend(performer.store_problem.clone());
+    problems.extend(performer.store_problem.as_ref().map(|problem| {
+        format!("{problem}; bans are made and lifted all the same, and stored when it works again")
+    }));
+    problems.extend(performer.store.put_aside().into_iter().map(|place| {
+        format!(
+            "a damaged store was put aside, as it was found, as {}; guard goes on in a new one: \
+             take the old one away when it has been looked into",
+            place.display()
+        )
+    }));
     problems.extend(performer.engine.troubles());
     let full = performer.engine.refused_for_space();
     if full > 0 {

@@ -28,7 +28,7 @@ use watch::Watch;
 
 /// One thing for the enforcer to do.
 pub enum Job {
-    /// Changes that are durable.
+    /// Changes that the store has, or was offered.
     Apply {
         /// What changes.
         deltas: Vec<Delta>,

@@ -1,12 +1,13 @@
 //! The thread that owns engine and store: the one place where effects happen.
 //!
 //! Input: batches of entries and [`Command`]s. Output: persisted changes, then
-//! [`Job`]s for the enforcer. Invariant: nothing reaches the enforcer that is not
-//! durable. While the store refuses, entries wait in the journal, orders by hand are
-//! refused, and what the kernel holds stays.
+//! [`Job`]s for the enforcer. Invariant: nothing reaches the enforcer that was not offered
+//! to the store first. While the store refuses, bans are made and lifted all the same and
+//! what it did not take is held ([`Unstored`]) and offered once a second; when too much is
+//! held, entries wait in the journal and orders by hand are refused.
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -30,8 +31,12 @@ use crate::daemon::answer::{self, Background};
 use crate::daemon::enforcing::{Answer, Job};
 use crate::daemon::figures;
 use crate::daemon::meters::Meters;
+use crate::daemon::unstored::Unstored;
 use crate::enforce::Moment;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
+
+#[cfg(doc)]
+use crate::store::Store;
 
 /// What others want of the engine.
 #[derive(Debug)]
@@ -91,23 +96,16 @@ pub trait Keep: fmt::Debug + Send {
     /// # Errors
     /// As [`Keep::persist`].
     fn record_drops(&mut self, now: Timestamp, packets: u64, bytes: u64) -> Result<(), StoreError>;
-}
 
-impl Keep for Store {
-    fn persist(&mut self, changes: &[Change], jails: &[JailName]) -> Result<(), StoreError> {
-        Self::persist(self, changes, jails)
+    /// Whether another store than before, or than none, is written since this was asked last:
+    /// it may have none of the bans in force.
+    fn is_anew(&mut self) -> bool {
+        false
     }
 
-    fn unban_others(
-        &mut self,
-        started: &[JailName],
-        sources: Option<&[Prefix]>,
-    ) -> Result<(), StoreError> {
-        Self::unban_others(self, started, sources)
-    }
-
-    fn record_drops(&mut self, now: Timestamp, packets: u64, bytes: u64) -> Result<(), StoreError> {
-        Self::record_drops(self, now, packets, bytes)
+    /// Damaged stores that lie beside it.
+    fn put_aside(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 }
 
@@ -134,8 +132,8 @@ pub struct Performer {
     pub background: Background,
     /// The clocks.
     pub now: fn() -> Moment,
-    /// Effects that could not be persisted yet, in order.
-    pub waiting: VecDeque<(Effects, Option<oneshot::Sender<Response>>)>,
+    /// What the store does not have yet.
+    pub unstored: Unstored,
     /// Why not.
     pub store_problem: Option<String>,
     /// When to try again.
@@ -156,11 +154,8 @@ impl Performer {
         let mut sources_live = true;
         loop {
             let stuck = self.is_stuck();
-            let due = if stuck {
-                self.retry_at
-            } else {
-                wake_at.map(|at| instant_of(at, (self.now)().wall))
-            };
+            let wake = wake_at.filter(|_| !stuck).map(|at| instant_of(at, (self.now)().wall));
+            let due = [wake, self.retry_at].into_iter().flatten().min();
             let woken = async {
                 match due {
                     Some(due) => sleep_until(due).await,
@@ -178,7 +173,7 @@ impl Performer {
                     None => sources_live = false,
                 },
                 () = woken => {
-                    if stuck {
+                    if self.is_due() {
                         self.retry();
                     } else {
                         wake_at = self.handle(Input::Tick, None);
@@ -186,64 +181,99 @@ impl Performer {
                 }
             }
         }
-        // Told to stop: what was read already is dealt with, unless the store refuses.
-        while self.waiting.is_empty()
+        // Told to stop: what was read already is dealt with, unless the store refuses. What
+        // it refuses to the end is read again at the next start.
+        self.retry();
+        while !self.is_behind()
             && let Some(batch) = batches.recv().await
         {
             self.handle(Input::Entries(batch), None);
         }
     }
 
-    /// Whether the store refuses what waits: then no batch may be read and no time passes
-    /// for the engine; only commands and [`Performer::retry`] do anything.
+    /// Whether the store refuses so much that no batch may be read and no time passes for
+    /// the engine; only commands and [`Performer::retry`] do anything.
     pub fn is_stuck(&self) -> bool {
-        !self.waiting.is_empty()
+        self.unstored.is_full()
     }
 
-    /// Does what an input leads to, as far as the store lets it; when to wake up next.
+    /// Whether the store lacks anything.
+    pub fn is_behind(&self) -> bool {
+        !self.unstored.is_empty()
+    }
+
+    /// Does what an input leads to; when to wake up next. Whoever gave an order is told if the
+    /// store does not have it.
     pub fn handle(
         &mut self,
         input: Input,
         to: Option<oneshot::Sender<Response>>,
     ) -> Option<Timestamp> {
-        let effects = self.engine.handle((self.now)().wall, input);
+        let mut effects = self.engine.handle((self.now)().wall, input);
         let wake_at = effects.wake_at;
-        self.waiting.push_back((effects, to));
-        self.retry();
+        self.count(&effects.persist);
+        self.unstored.push(std::mem::take(&mut effects.persist));
+        if to.is_some() || self.store_problem.is_none() || self.is_due() {
+            self.retry();
+        }
+        self.hand_on(effects, to);
         wake_at
     }
 
-    /// Persists what waits, in order, and hands it on.
+    /// Offers the store what it does not have, in order, until it refuses.
     pub fn retry(&mut self) {
-        while let Some((effects, _)) = self.waiting.front() {
+        while self.is_behind() {
             let start = std::time::Instant::now();
-            if !effects.persist.is_empty()
-                && let Err(error) = self.store.persist(&effects.persist, &self.names)
-            {
-                self.meters.store_refused();
-                let problem = error.to_string();
-                if self.store_problem.as_ref() != Some(&problem) {
-                    tracing::error!(target: "fail2ban.database", "{problem}");
+            let written = self.unstored.write_one(&mut *self.store, &self.names);
+            let anew = self.take_up_new();
+            match written {
+                Ok(()) => {
+                    let took = i64::try_from(start.elapsed().as_micros()).unwrap_or(i64::MAX);
+                    self.meters.persisted(Span::from_micros(took));
                 }
-                self.store_problem = Some(problem);
-                self.retry_at = Some(Instant::now() + STORE_PAUSE);
-                return;
-            }
-            if !effects.persist.is_empty() {
-                let took = i64::try_from(start.elapsed().as_micros()).unwrap_or(i64::MAX);
-                self.meters.persisted(Span::from_micros(took));
-            }
-            if let Some((effects, to)) = self.waiting.pop_front() {
-                self.hand_on(effects, to);
+                Err(error) => {
+                    self.meters.store_refused();
+                    // A damaged store has given way to a new one.
+                    if anew {
+                        continue;
+                    }
+                    self.fall_behind(&error);
+                    return;
+                }
             }
         }
+        self.retry_at = None;
         if self.store_problem.take().is_some() {
             tracing::info!(target: "fail2ban.database", notice = true, "the store works again");
         }
     }
 
-    fn hand_on(&mut self, effects: Effects, to: Option<oneshot::Sender<Response>>) {
-        for change in &effects.persist {
+    /// Takes note that the store refused something that is held.
+    fn fall_behind(&mut self, error: &StoreError) {
+        let problem = error.to_string();
+        if self.store_problem.as_ref() != Some(&problem) {
+            tracing::error!(target: "fail2ban.database", "{problem}");
+        }
+        self.store_problem = Some(problem);
+        self.retry_at = Some(Instant::now() + STORE_PAUSE);
+    }
+
+    /// A store that is new is given the bans in force, after all that it was to be given.
+    fn take_up_new(&mut self) -> bool {
+        let anew = self.store.is_anew();
+        if anew {
+            self.unstored.push_bans(self.engine.bans());
+        }
+        anew
+    }
+
+    /// Whether the store is to be tried again.
+    fn is_due(&self) -> bool {
+        self.retry_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    fn count(&mut self, changes: &[Change]) {
+        for change in changes {
             match change {
                 Change::Count { failure, .. } => self.totals[failure.jail.index()].failures += 1,
                 Change::Ban(ban) => self.totals[ban.jail.index()].bans += 1,
@@ -251,13 +281,25 @@ impl Performer {
                 _ => {}
             }
         }
+    }
+
+    fn hand_on(&mut self, effects: Effects, to: Option<oneshot::Sender<Response>>) {
         self.meters.decided(&self.names, &effects.report);
         for question in effects.ask {
             // While the agent stops nobody asks; the next start does.
             let _ = self.questions.send(question);
         }
         let answer = match (effects.outcome, to) {
-            (Some(outcome), Some(to)) => Some(Answer { response: Response::Done(outcome), to }),
+            (Some(outcome), Some(to)) => {
+                let response = match self.store_problem.as_ref().filter(|_| self.is_behind()) {
+                    None => Response::Done(outcome),
+                    Some(problem) => Response::Error(format!(
+                        "done, but not stored yet, and lost if the agent ends before it is: \
+                         {problem}"
+                    )),
+                };
+                Some(Answer { response, to })
+            }
             _ => None,
         };
         if !effects.enforce.is_empty() || !effects.report.is_empty() || answer.is_some() {
@@ -275,17 +317,17 @@ impl Performer {
                 return self.handle(Input::HostAddresses(host.addresses), None);
             }
             Command::Answer(answer) => return self.handle(Input::Answer(answer), None),
-            // What is not durable yet must not be enforced; the enforcer asks again.
-            Command::Resync if stuck => {}
             Command::Resync => self.send(Job::Replace(self.engine.snapshot())),
             Command::Ping(to) => self.send(Job::Ping(to)),
             // The next one says the same and more.
-            Command::Dropped { .. } if stuck => {}
+            Command::Dropped { .. } if self.is_behind() => {}
             Command::Dropped { packets, bytes } => {
                 let recorded = self.store.record_drops((self.now)().wall, packets, bytes);
                 if let Err(error) = recorded {
                     tracing::warn!(target: "fail2ban.database", "{error}");
                 }
+                self.take_up_new();
+                self.retry();
             }
             Command::Behind(to) => {
                 // Whoever asked may have left.
@@ -321,17 +363,15 @@ impl Performer {
                     let problem = self.store_problem.clone().unwrap_or_default();
                     let _ = to.send(Response::Error(format!("nothing was done: {problem}")));
                 }
-                order => match self.include_others(&order) {
-                    Err(refusal) => {
-                        let _ = to.send(Response::Error(refusal));
-                    }
-                    Ok(()) => match answer::manual(&self.engine, order) {
+                order => {
+                    self.include_others(&order);
+                    match answer::manual(&self.engine, order) {
                         Ok(manual) => return self.handle(Input::Manual(manual), Some(to)),
                         Err(refusal) => {
                             let _ = to.send(Response::Error(refusal));
                         }
-                    },
-                },
+                    }
+                }
             },
         }
         None
@@ -339,11 +379,10 @@ impl Performer {
 
     /// An unban in all jails is meant for those as well that are not started, of which
     /// only the store knows.
-    fn include_others(&mut self, order: &Request) -> Result<(), String> {
-        let Request::Unban { jail: None, sources } = order else { return Ok(()) };
-        self.store
-            .unban_others(&self.names, sources.as_deref())
-            .map_err(|error| format!("nothing was done: {error}"))
+    fn include_others(&mut self, order: &Request) {
+        if let Request::Unban { jail: None, sources } = order {
+            self.unstored.push_others(sources.clone());
+        }
     }
 
     fn send(&self, job: Job) {

@@ -37,7 +37,7 @@ pub enum StoreError {
     },
     /// It is not an SQLite database, or damaged.
     #[error(
-        "the store {} is damaged or not a database ({cause}); it was left as it is: move it away to start with an empty one",
+        "the store {} is damaged or not a database ({cause}); the agent puts it aside as it is and goes on in a new one; without the agent, move it away",
         path.display()
     )]
     Damaged {
@@ -45,6 +45,17 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong.
         cause: String,
+    },
+    /// It is damaged and cannot be put aside.
+    #[error(
+        "the store {} is damaged and cannot be put aside ({why}); move it away by hand, guard goes on in a new one then",
+        path.display()
+    )]
+    NotPutAside {
+        /// The database.
+        path: PathBuf,
+        /// Why not.
+        why: String,
     },
     /// It is a database of another program.
     #[error("{} is an SQLite database, but not guard's; set another path in guard.toml", path.display())]
@@ -54,7 +65,7 @@ pub enum StoreError {
     },
     /// A newer guard wrote it.
     #[error(
-        "the store {} was written by a newer guard (format {found}, this one knows up to {known}); install that version again, or move the file away",
+        "the store {} was written by a newer guard (format {found}, this one knows up to {known}); it is left as it is: install that version again, or move the file away",
         path.display()
     )]
     Newer {

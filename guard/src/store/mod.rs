@@ -25,8 +25,10 @@
 //!
 //! One agent: it holds an advisory lock on `PATH.lock` as long as it lives.
 //! `guardctl` reads beside it at any time and changes bans only while holding the
-//! same lock, so only when there is no agent. Nothing here ever deletes a database.
+//! same lock, so only when there is no agent. Nothing here ever deletes a database: a
+//! damaged one is put [`aside`].
 
+pub mod aside;
 mod error;
 pub mod fail2ban;
 pub mod files;
@@ -45,6 +47,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::core::addr::Prefix;
@@ -208,20 +211,91 @@ pub struct Totals {
 
 impl Store {
     /// Opens the agent's store, and makes it if there is none: directory mode 0700,
-    /// file mode 0600.
+    /// file mode 0600. What was found in it may be used once it is [settled](Store::settle).
     ///
     /// # Errors
     /// When another agent holds it, when it cannot be written, is damaged, is not
     /// guard's, or is from a newer guard. Nothing is changed then.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_within(path, BUSY_TIMEOUT)
+    }
+
+    /// As [`Store::open`], but another process that is just writing is waited for no longer
+    /// than this.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_within(path: &Path, patience: Duration) -> Result<Self, StoreError> {
         // With narrow modes before SQLite makes it with wide ones; its side files take the mode
         // and the owner of the database.
-        files::open_or_make(path).map_err(|cause| StoreError::unwritable(path, cause))?;
+        let file =
+            files::open_or_make(path).map_err(|cause| StoreError::unwritable(path, cause))?;
+        refuse_cut(path, &file)?;
+        drop(file);
         let lock = lock::Lock::acquire(path)?;
-        let mut connection = connect(path)?;
+        let mut connection = connect(path, patience)?;
         schema::migrate(&mut connection, path)?;
-        settle(&connection, path)?;
-        Ok(Self::new(path, connection, Some(lock)))
+        Ok(Self::new(path, tidy_at_the_end(connection, path)?, Some(lock)))
+    }
+
+    /// Opens a store that cannot be written, to read what it holds.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_to_read(path: &Path, patience: Duration) -> Result<Self, StoreError> {
+        let failed = |cause| StoreError::sqlite(path, "opening it to read", cause);
+        let real =
+            files::real_directory(path).map_err(|cause| StoreError::unwritable(path, cause))?;
+        let open = |place: &Path, more: OpenFlags| {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+            let connection = Connection::open_with_flags(place, flags).map_err(failed)?;
+            connection.busy_timeout(patience).map_err(failed)?;
+            schema::check(&connection, path)?;
+            Ok(Self::new(path, connection, None))
+        };
+        let refused = match open(&real, OpenFlags::SQLITE_OPEN_NOFOLLOW) {
+            Err(error) => error,
+            opened => return opened,
+        };
+        // SQLite wants to make side files even to read, but for what is said not to change: it
+        // cannot where nothing can be written, and is whole without a log beside it.
+        let mut log = real.clone().into_os_string();
+        log.push("-wal");
+        let unwritable = matches!(refused, StoreError::Unwritable { .. });
+        if !unwritable || std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+            return Err(refused);
+        }
+        open(Path::new(&as_immutable(&real)), OpenFlags::SQLITE_OPEN_URI)
+    }
+
+    /// Brings to the disk what can be read: an agent that was killed may have written it and
+    /// not waited for the disk, and what the next one finds here it takes for certain.
+    ///
+    /// # Errors
+    /// When it cannot be brought there.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        let settled = self.connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
+        match settled.map_err(|cause| (cause.sqlite_error_code(), cause)) {
+            // The log of what was written is on the disk before it is known to be full.
+            Ok(()) | Err((Some(ErrorCode::DiskFull), _)) => Ok(()),
+            Err((_, cause)) => {
+                Err(StoreError::sqlite(&self.path, "bringing it to the disk", cause))
+            }
+        }
+    }
+
+    /// From now on another process that is just writing is waited for no longer than this.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn wait_at_most(&self, patience: Duration) -> Result<(), StoreError> {
+        self.connection.busy_timeout(patience).map_err(self.failed("setting its patience"))
+    }
+
+    /// Closes a damaged store, every file of it as it is.
+    pub fn abandon(self) {
+        // What cannot be set stays as the close of a sound store would leave it.
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
 
     /// Opens a store that exists, for `guardctl` while no agent answers.
@@ -234,9 +308,9 @@ impl Store {
             Ok(false) => return Err(StoreError::Missing { path: path.to_owned() }),
             Err(cause) => return Err(StoreError::unwritable(path, cause)),
         }
-        let connection = connect(path)?;
+        let connection = connect(path, BUSY_TIMEOUT)?;
         schema::check(&connection, path)?;
-        Ok(Self::new(path, connection, None))
+        Ok(Self::new(path, tidy_at_the_end(connection, path)?, None))
     }
 
     fn new(path: &Path, connection: Connection, lock: Option<lock::Lock>) -> Self {
@@ -259,18 +333,18 @@ impl Store {
     }
 }
 
-/// Brings to the disk what can be read: an agent that was killed may have written it and
-/// not waited for the disk, and what the next one finds here it takes for certain.
-fn settle(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let settled = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
-    match settled.map_err(|cause| (cause.sqlite_error_code(), cause)) {
-        // The log of what was written is on the disk before it is known to be full.
-        Ok(()) | Err((Some(ErrorCode::DiskFull), _)) => Ok(()),
-        Err((_, cause)) => Err(StoreError::sqlite(path, "bringing it to the disk", cause)),
+/// A database that was cut to nothing while its log was not: SQLite would delete the log.
+fn refuse_cut(path: &Path, file: &std::fs::File) -> Result<(), StoreError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let empty = file.metadata().is_ok_and(|database| database.len() == 0);
+    if empty && std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        return Err(StoreError::damaged(path, &"it is empty, and the log beside it is not"));
     }
+    Ok(())
 }
 
-fn connect(path: &Path) -> Result<Connection, StoreError> {
+fn connect(path: &Path, patience: Duration) -> Result<Connection, StoreError> {
     let failed = |cause| StoreError::sqlite(path, "opening it", cause);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -278,11 +352,43 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     // SQLite would refuse links in the directory's path too, which may be on another disk.
     let real = files::real_directory(path).map_err(|cause| StoreError::unwritable(path, cause))?;
     let connection = Connection::open_with_flags(real, flags).map_err(failed)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    connection.busy_timeout(patience).map_err(failed)?;
+    // What turns out to be damaged is closed as it is.
+    let untouched = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(untouched, true).map_err(failed)?;
     schema::check(&connection, path)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    let mode: String =
+        connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(failed)?;
+    if mode != "wal" {
+        // It is new, or its header is not as guard left it.
+        schema::check_structure(&connection, path)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    }
     connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
     // A batch of many bans makes a long WAL, which would keep its size for ever.
     connection.pragma_update(None, "journal_size_limit", 4 << 20).map_err(failed)?;
     Ok(connection)
+}
+
+/// Has the last who closes the database put its log into it, as SQLite does by itself.
+fn tidy_at_the_end(connection: Connection, path: &Path) -> Result<Connection, StoreError> {
+    let untouched = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    match connection.set_db_config(untouched, false) {
+        Ok(_) => Ok(connection),
+        Err(cause) => Err(StoreError::sqlite(path, "opening it", cause)),
+    }
+}
+
+/// The name by which SQLite opens a file that nobody changes.
+fn as_immutable(path: &Path) -> String {
+    let mut name = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => name.push(char::from(*byte)),
+            plain if plain.is_ascii_alphanumeric() => name.push(char::from(*plain)),
+            other => name.push_str(&format!("%{other:02x}")),
+        }
+    }
+    name.push_str("?immutable=1");
+    name
 }

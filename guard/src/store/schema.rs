@@ -138,8 +138,25 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Brings a checked database to the newest format, in one transaction.
+/// Refuses a database whose structure is damaged. It is read from end to end.
+pub(super) fn check_structure(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found: rusqlite::Result<String> =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+    match found.map_err(|cause| StoreError::sqlite(path, "checking it", cause))?.as_str() {
+        "ok" => Ok(()),
+        damage => Err(StoreError::damaged(path, &damage)),
+    }
+}
+
+/// Brings a checked database to the newest format, in one transaction; one that is damaged is
+/// left as it is.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |cause| StoreError::sqlite(path, "reading its header", cause);
+    let found: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if found < FORMAT {
+        check_structure(connection, path)?;
+    }
     migrate_to(connection, path, MIGRATIONS.len())
 }
 

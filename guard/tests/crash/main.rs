@@ -17,6 +17,7 @@ mod kernel;
 mod memory;
 mod timeline;
 mod vfs;
+mod watched;
 mod world;
 
 use std::hash::{BuildHasher, Hasher, RandomState};

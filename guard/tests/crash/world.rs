@@ -6,7 +6,6 @@
 //! what a dead agent had in hand is gone, and nothing else.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
@@ -15,12 +14,10 @@ use std::time::Instant;
 use guard::config::agent::Settings;
 use guard::control::event::Events;
 use guard::control::protocol::{Request, Response};
-use guard::core::addr::Prefix;
-use guard::core::effects::{Change, Effects};
+use guard::core::effects::Effects;
 use guard::core::engine::Stored;
 use guard::core::entry::Entry;
 use guard::core::input::Input;
-use guard::core::jail::JailName;
 use guard::core::question::Question;
 use guard::core::time::Timestamp;
 use guard::daemon::answer::Background;
@@ -30,6 +27,7 @@ use guard::daemon::notices;
 use guard::daemon::perform::{Command, Keep, Performer, Total};
 use guard::daemon::stored::{self, Recalled};
 use guard::daemon::teller::Teller;
+use guard::daemon::unstored::Unstored;
 use guard::enforce::{Enforcer as _, Moment};
 use guard::store::{Store, StoreError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -41,6 +39,7 @@ use crate::kernel::{Bans, Kernel};
 use crate::memory;
 use crate::timeline::{LONG, Timeline, What, bans, batch, entries};
 use crate::vfs::with_disk;
+use crate::watched::Watched;
 
 thread_local! {
     static NOW: Cell<Timestamp> = const { Cell::new(Timestamp::from_seconds(0)) };
@@ -87,32 +86,6 @@ struct Agent {
     read: usize,
     /// The enforcer asks for as long as somebody has it.
     _commands: UnboundedSender<Command>,
-}
-
-/// The real store, which may be killed right before and after a transaction.
-#[derive(Debug)]
-struct Watched(Store);
-
-impl Keep for Watched {
-    fn persist(&mut self, changes: &[Change], jails: &[JailName]) -> Result<(), StoreError> {
-        // What is dead writes nothing, whether or not it reached this.
-        let _ = reach(Place::Transaction);
-        let persisted = self.0.persist(changes, jails);
-        let _ = reach(Place::Transaction);
-        persisted
-    }
-
-    fn unban_others(
-        &mut self,
-        started: &[JailName],
-        sources: Option<&[Prefix]>,
-    ) -> Result<(), StoreError> {
-        self.0.unban_others(started, sources)
-    }
-
-    fn record_drops(&mut self, now: Timestamp, packets: u64, bytes: u64) -> Result<(), StoreError> {
-        self.0.record_drops(now, packets, bytes)
-    }
 }
 
 impl World {
@@ -175,7 +148,7 @@ impl World {
     pub(crate) fn is_quiet(&mut self) -> bool {
         let length = self.journal.len();
         let agent = self.start();
-        agent.read == length && !agent.performer.is_stuck()
+        agent.read == length && !agent.performer.is_behind()
     }
 
     /// Stops the agent for good; what it stored.
@@ -208,6 +181,13 @@ impl World {
                 match answer.try_recv() {
                     Ok(Response::Done(_)) => return,
                     Ok(Response::Error(why)) if why.starts_with("stored") => return,
+                    Ok(Response::Error(why)) if why.starts_with("done, but not stored") => {
+                        // It may have died after it answered.
+                        if self.agent.is_some() && self.is_stored_in_the_end() {
+                            return;
+                        }
+                        break;
+                    }
                     Ok(Response::Error(why)) if why.starts_with("nothing was done") => break,
                     Ok(other) => panic!("{other:?}"),
                     Err(oneshot::error::TryRecvError::Empty) => _ = self.go_on(None),
@@ -220,12 +200,27 @@ impl World {
         panic!("no answer to {request:?}");
     }
 
+    /// Whether the store takes what it lacks before the agent dies.
+    fn is_stored_in_the_end(&mut self) -> bool {
+        for _ in 0..ATTEMPTS {
+            if !self.go_on(None) {
+                return false;
+            }
+            if self.agent.as_ref().is_some_and(|agent| !agent.performer.is_behind()) {
+                return true;
+            }
+        }
+        panic!("the store never takes it");
+    }
+
     /// What the agent's threads do until nothing is left, but that the enforcer does `pace`
     /// jobs; whether the agent is alive then.
     fn go_on(&mut self, pace: Option<usize>) -> bool {
         self.start();
         self.instant += LONG;
         let (instant, late) = (self.instant, self.late);
+        // A store that refuses is tried again before anything else is done, or after all else.
+        let at_once = self.batch.is_multiple_of(2);
         let mut jobs = pace.unwrap_or(usize::MAX);
         loop {
             if self.fall_if_dead() {
@@ -235,9 +230,9 @@ impl World {
             let performer = &mut agent.performer;
             if let Ok(command) = agent.inbox.try_recv() {
                 performer.obey(command, 0);
-            } else if performer.is_stuck() {
+            } else if performer.is_behind() && at_once {
                 performer.retry();
-                if performer.is_stuck() && late {
+                if performer.is_behind() && late {
                     return true;
                 }
             } else if agent.read < self.journal.len() {
@@ -255,6 +250,11 @@ impl World {
                 jobs -= 1;
                 if reach(Place::Transaction).is_ok() {
                     agent.enforcing.take(job, instant);
+                }
+            } else if performer.is_behind() {
+                performer.retry();
+                if performer.is_behind() && late {
+                    return true;
                 }
             } else {
                 // The enforcer may want the whole ban set.
@@ -317,6 +317,7 @@ impl World {
                 with_disk(|disk| disk.make(&path.to_string_lossy()));
                 let mut store = Store::open(path)?;
                 let recalled = stored::recall(&mut store, &self.kind.jails())?;
+                store.settle()?;
                 store.expire(now_)?;
                 (Box::new(Watched(store)), recalled)
             }
@@ -353,7 +354,7 @@ impl World {
             events,
             background: Background::default(),
             now,
-            waiting: VecDeque::new(),
+            unstored: Unstored::default(),
             store_problem: None,
             retry_at: None,
         };

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build_ebpf, man, packages, workspace};
+use crate::{build_ebpf, man, packages, sbom, workspace};
 
 mod sources;
 
@@ -26,6 +26,7 @@ const STEPS: &[Step] = &[
     }),
     ("manual pages, completions and docs/configuration.md", man::check),
     ("licences and sources of the dependencies", licences),
+    ("the bill of materials", sbom::check),
     ("the eBPF program's format and lints", || build_ebpf::lint(false)),
     ("the committed eBPF object is what its source builds to", || build_ebpf::check(false)),
 ];

@@ -37,6 +37,8 @@ const UNSAFE: &[&str] = &[
     "guard/tests/allocation.rs",
     // SQLite calls a VFS through C.
     "guard/tests/crash/vfs.rs",
+    // What AddressSanitizer must notice.
+    "tests/examples/overrun.rs",
 ];
 
 /// Crates of which every root must rule out `unsafe`.

@@ -135,7 +135,7 @@ fn damaged_foreign_and_newer_files_are_refused_and_left_alone() {
     fs::write(&path, "this was never a database, but it is long enough to look at").expect("text");
     let error = refused();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
-    assert!(error.to_string().contains("move it away"), "{error}");
+    assert!(error.to_string().contains("puts it aside"), "{error}");
     fs::remove_file(&path).expect("removed");
 
     altered("PRAGMA user_version = 99");

@@ -239,7 +239,7 @@ fn a_batch_that_fails_changes_nothing() {
 fn a_store_of_the_first_format_is_brought_to_the_newest() {
     let (_home, path) = home();
     drop(files::open_or_make(&path).expect("a file"));
-    let mut old = connect(&path).expect("a database");
+    let mut old = connect(&path, BUSY_TIMEOUT).expect("a database");
     schema::migrate_to(&mut old, &path, 1).expect("the first format");
     old.execute_batch(
         "INSERT INTO jail (id, name, failures) VALUES (1, 'sshd', 2);
