@@ -1,9 +1,9 @@
 //! What the engine wants done, in the order in which it must be done.
 //!
 //! The daemon carries them out field by field from the top: **persist → enforce →
-//! report → ask → wake**. If persisting fails, nothing after it happens until it succeeds.
-//! The position of a source is part of what is persisted, in the same transaction as
-//! what the entries before it led to, so no entry counts twice or not at all.
+//! report → ask → wake**. What cannot be stored is held and tried again in its order, and
+//! is in force meanwhile. The position of a source is part of what is persisted, in the same
+//! transaction as what the entries before it led to, so no entry counts twice or not at all.
 
 use std::num::NonZero;
 

@@ -42,7 +42,7 @@ const MAX_RETRY: usize = 5;
 const JAIL: &str = "\
 [load]
 enabled = true
-filter = proxmox
+filter = load
 backend = systemd
 journalmatch = _SYSTEMD_UNIT=load.service
 port = 8006
@@ -50,8 +50,14 @@ maxretry = 5
 findtime = 1d
 ";
 
+const FILTER: &str = "\
+[Definition]
+failregex = ^\\S+ load\\[\\d+\\]: authentication failure; rhost=<HOST> user=\\S* msg=.*$
+";
+
 const LOAD_UNIT: &str = "\
 [Service]
+SyslogIdentifier=load
 ExecStartPre=-/usr/bin/mkfifo -m 0600 /run/load
 ExecStart=/bin/sh -c 'exec /usr/local/sbin/load <>/run/load'
 ";
@@ -99,6 +105,7 @@ fn prepare(rig: &Rig) -> Result<()> {
     let root = host.root();
     host.exec(&["cp", "/bin/cat", "/usr/local/sbin/load"])?;
     fs::write(root.join("etc/systemd/system/load.service"), LOAD_UNIT)?;
+    fs::write(root.join("etc/guard/filter.d/load.conf"), FILTER)?;
     fs::write(root.join("etc/guard/jail.d/90_load.conf"), JAIL)?;
     host.exec(&["systemctl", "daemon-reload"])?;
     host.exec(&["systemctl", "start", "load"])?;
