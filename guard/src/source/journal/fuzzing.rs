@@ -27,16 +27,16 @@ pub fn take(entry: &[(&[u8], &[u8])]) {
     let _ = line::time(&fields, crate::core::time::Timestamp::default());
     if let Origin::Proven(daemon) = origin(&fields) {
         // Looked for by other means: the words themselves, in the entry as it came.
-        let said = |name: &[u8]| {
-            entry.iter().filter(move |(field, _)| *field == name).map(|(_, value)| *value)
+        let said = |name: &[u8], is: &dyn Fn(&[u8]) -> bool| {
+            entry.iter().any(|(field, value)| *field == name && is(value))
         };
-        assert!(said(b"_UID").any(|uid| uid == b"0"), "{text:?} is believed of {daemon:?}");
+        assert!(said(b"_UID", &|uid| uid == b"0"), "{text:?} is believed of {daemon:?}");
         let stem: &[&[u8]] = match daemon {
             Daemon::Sshd => &[b"ssh", b"sshd"],
             Daemon::Pvedaemon => &[b"pvedaemon"],
         };
         let own = |unit: &[u8]| stem.iter().any(|stem| unit.starts_with(stem));
-        assert!(said(b"_SYSTEMD_UNIT").any(own), "{text:?} is believed of {daemon:?}");
+        assert!(said(b"_SYSTEMD_UNIT", &own), "{text:?} is believed of {daemon:?}");
         assert_eq!(fields.value(Field::Uid), b"0");
     }
 }
