@@ -13,8 +13,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{packages, workspace};
 
-/// The compiler flags that libFuzzer needs to see which ways an input takes.
+/// The compiler flags that libFuzzer needs to see which ways an input takes. With them the
+/// build script of `libsystemd-sys` links a program of its own, which it never starts, and that
+/// has no libFuzzer in it: hence the linker's leave.
 const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 \
+    -Clink-arg=-Wl,--unresolved-symbols=ignore-all \
     -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table \

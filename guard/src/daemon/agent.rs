@@ -26,9 +26,10 @@ use crate::core::jail::{Jail, JailName};
 use crate::core::question::Question;
 use crate::core::time::Span;
 use crate::daemon::answer::Background;
+use crate::daemon::keep::{Anew, Keep as _};
 use crate::daemon::keeping::{self, Keeper};
 use crate::daemon::meters::Meters;
-use crate::daemon::perform::{Command, Keep as _, Performer};
+use crate::daemon::perform::{Command, Performer};
 use crate::daemon::run::{RunError, broken, notify, now};
 use crate::daemon::sources::{self, Counters, Plan, Readers};
 use crate::daemon::stored::Recalled;
@@ -118,10 +119,12 @@ impl Agent {
         // Listen for changes before looking, so that none is missed in between.
         let watch = host::Watch::open().map_err(broken)?;
         let seen = host::read().map_err(broken)?;
-        let keeping::Found { keeper: mut store, recalled, problem } =
+        let keeping::Found { keeper: mut store, recalled, lacking, problem } =
             keeping::open(&settings.store(), &jails).map_err(broken)?;
-        let Recalled { stored, totals, positions } =
-            recalled.unwrap_or_else(|| keeping::adopt(&settings, &jails, now()));
+        let Recalled { stored, totals, positions } = match recalled {
+            Some(recalled) if !lacking => recalled,
+            recalled => keeping::adopt(recalled, &settings, &jails, now()),
+        };
 
         let longest = jails.iter().map(|jail| jail.find_time).max().unwrap_or(Span::ZERO);
         let (mut engine, effects) = Engine::restore(
@@ -145,8 +148,12 @@ impl Agent {
         let reloads = lasting.before.is_some();
         let mut unstored = Unstored::default();
         unstored.push(persist);
-        if store.is_anew() || problem.is_some() {
-            unstored.push_bans(engine.bans());
+        let mut anew = store.is_anew();
+        if problem.is_some() {
+            anew = Some(if store.is_unread() { Anew::Unread } else { Anew::Empty });
+        }
+        if let Some(anew) = anew {
+            unstored.push_bans(engine.bans().filter(|ban| anew.lacks(ban)));
         }
         let mut store_problem = problem;
         if !reloads {
@@ -173,8 +180,8 @@ impl Agent {
             reports.retain(|report| !restored(report));
             end_bans_of_others(&mut store, before, &names);
         }
-        if store.is_anew() {
-            unstored.push_bans(engine.bans());
+        if let Some(anew) = store.is_anew() {
+            unstored.push_bans(engine.bans().filter(|ban| anew.lacks(ban)));
         }
         report::write(&names, &reports);
         for name in &names {
@@ -285,11 +292,15 @@ fn store_first(
         }
         store.expire(now().wall)
     };
-    if problem.is_none()
-        && let Err(error) = write()
-    {
-        tracing::error!(target: "fail2ban.database", "{error}");
-        *problem = Some(error.to_string());
+    if problem.is_some() {
+        return;
+    }
+    match write() {
+        Ok(_) => store.has_all(),
+        Err(error) => {
+            tracing::error!(target: "fail2ban.database", "{error}");
+            *problem = Some(error.to_string());
+        }
     }
 }
 

@@ -5,8 +5,10 @@
 //! starting, but one that a wrong path or a second agent explains; a damaged store is put
 //! aside, never changed or deleted; what cannot be read may be read again later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,11 +21,12 @@ use crate::core::jail::{Jail, JailId, JailName};
 use crate::core::reason::Reason;
 use crate::core::time::{Span, Timestamp};
 use crate::daemon::backend;
-use crate::daemon::perform::{Keep, Total};
+use crate::daemon::keep::{Anew, Keep};
+use crate::daemon::perform::Total;
 use crate::daemon::run::now;
 use crate::daemon::stored::{self, Recalled};
 use crate::enforce::Moment;
-use crate::store::{Store, StoreError, aside};
+use crate::store::{Lock, Store, StoreError, aside, files};
 
 /// How long a store that somebody else has is waited for, and how often it is tried.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,13 +34,23 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// How long another process that is just writing is waited for once bans depend on it.
 const HASTE: Duration = Duration::from_millis(100);
 
+/// What follows the name of a database that may lack bans which the kernel holds.
+const LACKING: &str = ".lacking";
+
 /// The agent's store, open or not.
 #[derive(Debug)]
 pub struct Keeper {
     path: PathBuf,
+    /// Held also while the store is not open, so that there is one agent; `None` while not
+    /// even that file can be written.
+    lock: Option<Arc<Lock>>,
     store: Option<Store>,
     /// What is open now is another than before, or than nothing.
     anew: bool,
+    /// What it held could not be read at the start.
+    unread: bool,
+    /// There is a [`LACKING`] mark.
+    lacking: bool,
 }
 
 /// What a start finds.
@@ -47,6 +60,8 @@ pub struct Found {
     pub keeper: Keeper,
     /// What it holds; `None` when that cannot be read.
     pub recalled: Option<Recalled>,
+    /// Whether the kernel may hold bans that it lacks.
+    pub lacking: bool,
     /// Why it cannot be written, if it cannot.
     pub problem: Option<String>,
 }
@@ -56,11 +71,32 @@ pub struct Found {
 /// # Errors
 /// When another agent has it, or there is none and none can be made.
 pub fn open(path: &Path, jails: &[Jail]) -> Result<Found, StoreError> {
-    let mut keeper = Keeper { path: path.to_owned(), store: None, anew: false };
-    let error = match open_whole(path, jails) {
+    let (lock, refused) = match lock(path) {
+        Ok(lock) => (Some(Arc::new(lock)), None),
+        Err(error @ StoreError::Held { .. }) => return Err(error),
+        Err(error) => (None, Some(error)),
+    };
+    let mut keeper = Keeper {
+        path: path.to_owned(),
+        lock,
+        store: None,
+        anew: false,
+        unread: false,
+        lacking: false,
+    };
+    keeper.lacking = keeper.mark().exists();
+    let opened = match (&keeper.lock, refused) {
+        (Some(lock), _) => open_whole(path, jails, Arc::clone(lock)),
+        (None, Some(error)) => Err(error),
+        (None, None) => return Err(StoreError::Missing { path: path.to_owned() }),
+    };
+    let error = match opened {
         Ok((store, recalled)) => {
+            let lacking = keeper.lacking;
             keeper.store = Some(store);
-            return Ok(Found { keeper, recalled: Some(recalled), problem: None });
+            // All bans in force are written once more, and then nothing lacks.
+            keeper.anew = lacking;
+            return Ok(Found { keeper, recalled: Some(recalled), lacking, problem: None });
         }
         Err(error) => error,
     };
@@ -71,22 +107,35 @@ pub fn open(path: &Path, jails: &[Jail]) -> Result<Found, StoreError> {
             if let Some(problem) = &problem {
                 tracing::error!(target: "fail2ban.database", "{problem}");
             }
-            Ok(Found { keeper, recalled: None, problem })
+            Ok(Found { keeper, recalled: None, lacking: true, problem })
         }
-        StoreError::Held { .. } => Err(error),
         // The path is wrong, not the disk.
         _ if !path.exists() => Err(error),
         _ => {
             let read = Store::open_to_read(path, HASTE);
             let recalled = read.and_then(|mut store| stored::recall(&mut store, jails)).ok();
-            Ok(Found { keeper, recalled, problem: Some(error.to_string()) })
+            keeper.unread = recalled.is_none();
+            Ok(Found { keeper, recalled, lacking: true, problem: Some(error.to_string()) })
         }
     }
 }
 
-/// The bans that the kernel holds, for an agent whose store cannot say more: each in its
-/// jail, as if it began now, since the kernel does not tell why or how long.
-pub fn adopt(settings: &Settings, jails: &[Jail], now: Moment) -> Recalled {
+/// What is known, with the bans that the kernel holds besides: each in its jail, as if it
+/// began now, since the kernel does not tell why or how long.
+pub fn adopt(
+    known: Option<Recalled>,
+    settings: &Settings,
+    jails: &[Jail],
+    now: Moment,
+) -> Recalled {
+    let totals = || vec![Total::default(); jails.len()];
+    let mut known = known.unwrap_or_else(|| Recalled {
+        stored: Stored::default(),
+        totals: totals(),
+        positions: Vec::new(),
+    });
+    let stored: HashSet<(JailId, Prefix)> =
+        known.stored.bans.iter().map(|ban| (ban.jail, ban.source)).collect();
     let held = backend::left_behind(settings)
         .and_then(|enforcer| enforcer.map(|mut enforcer| enforcer.held(now)).transpose());
     let held = held.map(Option::unwrap_or_default).unwrap_or_else(|error| {
@@ -99,6 +148,9 @@ pub fn adopt(settings: &Settings, jails: &[Jail], now: Moment) -> Recalled {
         .iter()
         .filter_map(|held| {
             let jail = *ids.get(&held.jail)?;
+            if stored.contains(&(jail, held.source)) {
+                return None;
+            }
             let until = jails[jail.index()].ban_time.map(|length| now.wall + length);
             let reason = Reason::Failures { count: 0, within: Span::ZERO, last: None };
             Some(Ban { jail, source: held.source, since: now.wall, until, reason })
@@ -106,17 +158,17 @@ pub fn adopt(settings: &Settings, jails: &[Jail], now: Moment) -> Recalled {
         .collect();
     tracing::info!(target: "fail2ban.database", notice = true,
         "{} bans taken over from the kernel", bans.len());
-    let stored = Stored { bans, ..Stored::default() };
-    Recalled { stored, totals: vec![Total::default(); jails.len()], positions: Vec::new() }
+    known.stored.bans.extend(bans);
+    known
 }
 
-/// Opens the store, which `guardctl` may have in hand for a moment, by hand or from
-/// `guard-expire.timer`, and reads it.
-fn open_whole(path: &Path, jails: &[Jail]) -> Result<(Store, Recalled), StoreError> {
+/// Takes the store's lock, which `guardctl` may have in hand for a moment, by hand or from
+/// `guard-expire.timer`.
+fn lock(path: &Path) -> Result<Lock, StoreError> {
     let start = Instant::now();
     let mut told = false;
-    let mut store = loop {
-        match Store::open(path) {
+    loop {
+        match Lock::acquire(path) {
             Err(error @ StoreError::Held { .. }) if start.elapsed() < PATIENCE => {
                 if !told {
                     tracing::info!(target: "fail2ban.database", "waiting: {error}");
@@ -124,9 +176,18 @@ fn open_whole(path: &Path, jails: &[Jail]) -> Result<(Store, Recalled), StoreErr
                 told = true;
                 thread::sleep(INTERVAL);
             }
-            opened => break opened?,
+            locked => return locked,
         }
-    };
+    }
+}
+
+/// Opens the store and reads it.
+fn open_whole(
+    path: &Path,
+    jails: &[Jail],
+    lock: Arc<Lock>,
+) -> Result<(Store, Recalled), StoreError> {
+    let mut store = Store::open_holding(path, PATIENCE, lock)?;
     let read = stored::recall(&mut store, jails).and_then(|recalled| {
         store.settle()?;
         store.wait_at_most(HASTE)?;
@@ -167,7 +228,11 @@ impl Keeper {
         let done = self.opened().and_then(work);
         if let Err(error @ StoreError::Damaged { .. }) = &done {
             tracing::error!(target: "fail2ban.database", "{error}");
-            self.renew()?;
+            if let Err(error) = self.renew() {
+                // It stays as it is, and is tried again as any store that refuses.
+                self.anew = false;
+                return Err(error);
+            }
         }
         done
     }
@@ -176,7 +241,17 @@ impl Keeper {
         let store = match self.store.take() {
             Some(store) => store,
             None => {
-                let store = Store::open_within(&self.path, HASTE)?;
+                let lock = match &self.lock {
+                    Some(lock) => Arc::clone(lock),
+                    None => Arc::clone(self.lock.insert(Arc::new(Lock::acquire(&self.path)?))),
+                };
+                // One that is not there any more is nothing to be careful with.
+                self.unread &= self.path.exists();
+                let mut store = Store::open_holding(&self.path, HASTE, lock)?;
+                if self.unread {
+                    // They were read from the logs once more, as far as they count.
+                    store.forget_failures()?;
+                }
                 self.anew = true;
                 store
             }
@@ -189,10 +264,38 @@ impl Keeper {
         if let Some(store) = self.store.take() {
             store.abandon();
         }
+        self.say_lacking()?;
         let place = aside::put_aside(&self.path, now().wall)?;
+        self.unread = false;
         tracing::error!(target: "fail2ban.database",
             "the damaged store was put aside, as it is, as {}", place.display());
         self.opened().map(drop)
+    }
+}
+
+impl Keeper {
+    fn mark(&self) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(LACKING);
+        name.into()
+    }
+
+    /// Whether it may hold bans that nobody could read: what was taken over from the kernel
+    /// is in it already, and with the right end.
+    pub fn is_unread(&self) -> bool {
+        self.unread
+    }
+
+    /// Says that bans are lacking before there is a new store, for whoever comes after a death
+    /// in between.
+    fn say_lacking(&mut self) -> Result<(), StoreError> {
+        self.lacking = true;
+        let path = self.path.clone();
+        let unwritable = |cause| StoreError::unwritable(&path, cause);
+        let file = files::open_or_make(&self.mark()).map_err(unwritable)?;
+        file.sync_all().map_err(unwritable)?;
+        let directory = self.path.parent().map(fs::File::open).transpose().map_err(unwritable)?;
+        directory.map_or(Ok(()), |directory| directory.sync_all()).map_err(unwritable)
     }
 }
 
@@ -213,8 +316,18 @@ impl Keep for Keeper {
         self.with(|store| store.record_drops(now, packets, bytes))
     }
 
-    fn is_anew(&mut self) -> bool {
-        std::mem::take(&mut self.anew)
+    fn is_anew(&mut self) -> Option<Anew> {
+        let anew = std::mem::take(&mut self.anew);
+        let unread = anew && std::mem::take(&mut self.unread);
+        anew.then_some(if unread { Anew::Unread } else { Anew::Empty })
+    }
+
+    fn has_all(&mut self) {
+        if std::mem::take(&mut self.lacking)
+            && let Err(error) = fs::remove_file(self.mark())
+        {
+            tracing::warn!(target: "fail2ban.database", "removing {}: {error}", self.mark().display());
+        }
     }
 
     fn put_aside(&self) -> Vec<PathBuf> {

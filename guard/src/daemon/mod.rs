@@ -17,6 +17,7 @@ mod compat;
 pub mod detached;
 pub mod enforcing;
 pub mod figures;
+pub mod keep;
 pub mod keeping;
 pub mod log;
 pub mod meters;

@@ -6,8 +6,6 @@
 //! what it did not take is held ([`Unstored`]) and offered once a second; when too much is
 //! held, entries wait in the journal and orders by hand are refused.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -18,7 +16,6 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::control::event::Events;
 use crate::control::protocol::{Request, Response};
-use crate::core::addr::Prefix;
 use crate::core::effects::{Change, Effects};
 use crate::core::engine::Engine;
 use crate::core::entry::Batch;
@@ -30,6 +27,7 @@ use crate::core::time::{Span, Timestamp};
 use crate::daemon::answer::{self, Background};
 use crate::daemon::enforcing::{Answer, Job};
 use crate::daemon::figures;
+use crate::daemon::keep::Keep;
 use crate::daemon::meters::Meters;
 use crate::daemon::unstored::Unstored;
 use crate::enforce::Moment;
@@ -71,42 +69,6 @@ pub struct Total {
     pub failures: u64,
     /// Bans begun.
     pub bans: u64,
-}
-
-/// What makes changes durable: the [`Store`]; in simulations, one that crashes.
-pub trait Keep: fmt::Debug + Send {
-    /// As [`Store::persist`].
-    ///
-    /// # Errors
-    /// When nothing was written; the same call may be made again.
-    fn persist(&mut self, changes: &[Change], jails: &[JailName]) -> Result<(), StoreError>;
-
-    /// As [`Store::unban_others`].
-    ///
-    /// # Errors
-    /// As [`Keep::persist`].
-    fn unban_others(
-        &mut self,
-        started: &[JailName],
-        sources: Option<&[Prefix]>,
-    ) -> Result<(), StoreError>;
-
-    /// As [`Store::record_drops`].
-    ///
-    /// # Errors
-    /// As [`Keep::persist`].
-    fn record_drops(&mut self, now: Timestamp, packets: u64, bytes: u64) -> Result<(), StoreError>;
-
-    /// Whether another store than before, or than none, is written since this was asked last:
-    /// it may have none of the bans in force.
-    fn is_anew(&mut self) -> bool {
-        false
-    }
-
-    /// Damaged stores that lie beside it.
-    fn put_aside(&self) -> Vec<PathBuf> {
-        Vec::new()
-    }
 }
 
 /// Engine, store, and the way to the enforcer.
@@ -242,6 +204,7 @@ impl Performer {
                 }
             }
         }
+        self.store.has_all();
         self.retry_at = None;
         if self.store_problem.take().is_some() {
             tracing::info!(target: "fail2ban.database", notice = true, "the store works again");
@@ -261,10 +224,10 @@ impl Performer {
     /// A store that is new is given the bans in force, after all that it was to be given.
     fn take_up_new(&mut self) -> bool {
         let anew = self.store.is_anew();
-        if anew {
-            self.unstored.push_bans(self.engine.bans());
+        if let Some(anew) = anew {
+            self.unstored.push_bans(self.engine.bans().filter(|ban| anew.lacks(ban)));
         }
-        anew
+        anew.is_some()
     }
 
     /// Whether the store is to be tried again.

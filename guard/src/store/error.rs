@@ -97,7 +97,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn unwritable(path: &Path, cause: io::Error) -> Self {
+    pub(crate) fn unwritable(path: &Path, cause: io::Error) -> Self {
         Self::Unwritable { path: path.to_owned(), cause }
     }
 

@@ -14,13 +14,16 @@ use super::{StoreError, files};
 
 /// The lock, for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     _file: File,
 }
 
 impl Lock {
     /// Takes the lock of the database at `path`, without waiting.
-    pub(super) fn acquire(path: &Path) -> Result<Self, StoreError> {
+    ///
+    /// # Errors
+    /// When another process has it, or the file cannot be made.
+    pub fn acquire(path: &Path) -> Result<Self, StoreError> {
         let unwritable = |cause| StoreError::unwritable(path, cause);
         let mut file = files::open_or_make(&lock_path(path)).map_err(unwritable)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

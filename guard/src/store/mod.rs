@@ -39,12 +39,14 @@ mod persist;
 pub mod record;
 mod schema;
 mod unban;
+mod unwritable;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -56,6 +58,7 @@ use crate::core::history::Past;
 use crate::core::jail::{AllowElsewhere, JailName};
 use crate::core::reason::Reason;
 use crate::core::time::Timestamp;
+pub use lock::Lock;
 
 pub use error::StoreError;
 
@@ -75,7 +78,7 @@ pub struct Store {
     /// Whether the next commit waits for the disk.
     synchronous: Option<Durability>,
     /// Held by the agent for as long as it lives.
-    lock: Option<lock::Lock>,
+    lock: Option<Arc<Lock>>,
 }
 
 /// When a transaction is on the disk.
@@ -226,46 +229,27 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_within(path: &Path, patience: Duration) -> Result<Self, StoreError> {
+        Self::open_holding(path, patience, Arc::new(Lock::acquire(path)?))
+    }
+
+    /// As [`Store::open_within`], by whoever has the store's lock already.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_holding(
+        path: &Path,
+        patience: Duration,
+        lock: Arc<Lock>,
+    ) -> Result<Self, StoreError> {
         // With narrow modes before SQLite makes it with wide ones; its side files take the mode
         // and the owner of the database.
         let file =
             files::open_or_make(path).map_err(|cause| StoreError::unwritable(path, cause))?;
         refuse_cut(path, &file)?;
         drop(file);
-        let lock = lock::Lock::acquire(path)?;
         let mut connection = connect(path, patience)?;
         schema::migrate(&mut connection, path)?;
         Ok(Self::new(path, tidy_at_the_end(connection, path)?, Some(lock)))
-    }
-
-    /// Opens a store that cannot be written, to read what it holds.
-    ///
-    /// # Errors
-    /// As [`Store::open`].
-    pub fn open_to_read(path: &Path, patience: Duration) -> Result<Self, StoreError> {
-        let failed = |cause| StoreError::sqlite(path, "opening it to read", cause);
-        let real =
-            files::real_directory(path).map_err(|cause| StoreError::unwritable(path, cause))?;
-        let open = |place: &Path, more: OpenFlags| {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
-            let connection = Connection::open_with_flags(place, flags).map_err(failed)?;
-            connection.busy_timeout(patience).map_err(failed)?;
-            schema::check(&connection, path)?;
-            Ok(Self::new(path, connection, None))
-        };
-        let refused = match open(&real, OpenFlags::SQLITE_OPEN_NOFOLLOW) {
-            Err(error) => error,
-            opened => return opened,
-        };
-        // SQLite wants to make side files even to read, but for what is said not to change: it
-        // cannot where nothing can be written, and is whole without a log beside it.
-        let mut log = real.clone().into_os_string();
-        log.push("-wal");
-        let unwritable = matches!(refused, StoreError::Unwritable { .. });
-        if !unwritable || std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
-            return Err(refused);
-        }
-        open(Path::new(&as_immutable(&real)), OpenFlags::SQLITE_OPEN_URI)
     }
 
     /// Brings to the disk what can be read: an agent that was killed may have written it and
@@ -313,7 +297,7 @@ impl Store {
         Ok(Self::new(path, tidy_at_the_end(connection, path)?, None))
     }
 
-    fn new(path: &Path, connection: Connection, lock: Option<lock::Lock>) -> Self {
+    fn new(path: &Path, connection: Connection, lock: Option<Arc<Lock>>) -> Self {
         let path = path.to_owned();
         Self { path, connection, jail_rows: HashMap::new(), synchronous: None, lock }
     }

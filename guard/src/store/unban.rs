@@ -1,9 +1,11 @@
 //! Bans that end without an engine: their time is over, or somebody lifts them.
 
+use std::sync::Arc;
+
 use rusqlite::{TransactionBehavior, params};
 
 use super::persist::encoded;
-use super::{Durability, Store, StoreError, StoredBan, lock};
+use super::{Durability, Lock, Store, StoreError, StoredBan};
 use crate::core::addr::Prefix;
 use crate::core::effects::Change;
 use crate::core::jail::{JailId, JailName};
@@ -17,6 +19,16 @@ const TABLES: [(&str, bool); 4] =
     [("ban", true), ("failure", false), ("history", false), ("awaited", false)];
 
 impl Store {
+    /// Forgets every failure that counts: whoever was counted from the logs anew meanwhile is
+    /// not to be counted twice.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn forget_failures(&mut self) -> Result<(), StoreError> {
+        let forgotten = self.connection.execute("DELETE FROM failure", []);
+        forgotten.map(drop).map_err(self.failed("forgetting failures"))
+    }
+
     /// Removes bans that ended before `now`, of all jails, those included that are not
     /// started, and what nobody asked for in a year. Gives how many bans they were.
     ///
@@ -44,7 +56,7 @@ impl Store {
     /// [`StoreError::Held`] when an agent runs.
     pub fn hold(&mut self) -> Result<(), StoreError> {
         if self.lock.is_none() {
-            self.lock = Some(lock::Lock::acquire(&self.path)?);
+            self.lock = Some(Arc::new(Lock::acquire(&self.path)?));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use guard::core::failure::Failure;
 use guard::core::history::Past;
 use guard::core::jail::{JailId, JailName};
 use guard::core::time::Timestamp;
-use guard::daemon::perform::Keep;
+use guard::daemon::keep::Keep;
 use guard::store::StoreError;
 
 use crate::faults::{self, Numbers, Place, reach};

@@ -7,7 +7,7 @@ use guard::core::addr::Prefix;
 use guard::core::effects::Change;
 use guard::core::jail::JailName;
 use guard::core::time::Timestamp;
-use guard::daemon::perform::Keep;
+use guard::daemon::keep::Keep;
 use guard::store::{Store, StoreError};
 
 use crate::faults::{Place, reach};

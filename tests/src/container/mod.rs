@@ -257,6 +257,22 @@ impl Container {
         }
     }
 
+    /// Runs a script of the shell as a user who logs in by ssh; gives what it printed.
+    ///
+    /// # Errors
+    /// When the login or the script fails.
+    pub fn over_ssh(
+        &self,
+        source: IpAddr,
+        user: &str,
+        password: &str,
+        script: &str,
+    ) -> Result<String> {
+        let mut ssh = self.ssh(&["timeout", LOGIN_LIMIT], source, user, password);
+        ssh.arg(script);
+        command::finish(ssh)
+    }
+
     /// Logs in by ssh, and stays so until the session is dropped.
     ///
     /// # Errors

@@ -258,7 +258,7 @@ fn crowd(rig: &Rig) -> Result<f64> {
     let mut found = 0;
     wait_until("the crowd is counted", PATIENCE, || {
         most = most.max(idle::memory(rig, pid)?);
-        found = failures(rig)? - before;
+        found = failures(rig)?.saturating_sub(before);
         Ok(found >= written)
     })
     .with_context(|| format!("{found} of {written} failures were counted"))?;

@@ -122,16 +122,20 @@ fn put_back(host: &Host, before: &Before<'_>, failure: &Failure) -> Failure {
 
 /// Fail2Ban goes on as before, and so does guard if it ran.
 fn go_on(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
-    let _ = systemctl(&["stop", GUARD]);
-    host.restore(before.record)?;
-    match before.known {
+    let stopped = systemctl(&["stop", GUARD]);
+    let restored = host.restore(before.record);
+    let known = match before.known {
         Some(known) => known.write(&host.file),
         None => Record::forget(&host.file),
-    }
-    .map_err(|error| host.failed(&error))?;
+    };
+    // Before whatever else failed is told: it is who protects the host.
     if before.record.fail2ban_active && !is("is-active", FAIL2BAN) {
         systemctl(&["start", FAIL2BAN])?;
     }
+    restored?;
+    known.map_err(|error| host.failed(&error))?;
+    // What it has open is not taken from it.
+    stopped?;
     if !before.record.guard_enabled {
         let _ = systemctl(&["disable", GUARD]);
     }

@@ -59,7 +59,9 @@ pub(super) fn kill_fail2ban() -> Result<(), Failure> {
     let killed = systemctl(&["daemon-reload"])
         .and_then(|()| systemctl(&["kill", "--kill-who=main", "--signal=KILL", FAIL2BAN]))
         .and_then(|()| systemctl(&["stop", FAIL2BAN]));
-    fs::remove_dir_all(DROP_IN).map_err(failed)?;
+    fs::remove_file(format!("{DROP_IN}/guard-migrate.conf")).map_err(failed)?;
+    // Unless the administrator has something of his own there.
+    let _ = fs::remove_dir(DROP_IN);
     systemctl(&["daemon-reload"])?;
     // That it was killed is no failure to be shown for ever.
     let _ = systemctl(&["reset-failed", FAIL2BAN]);

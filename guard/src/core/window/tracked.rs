@@ -83,7 +83,8 @@ impl Packed {
     }
 }
 
-/// Beyond 65,535 a weight is as good as that: no jail waits for more failures.
+/// A weight is less than its jail's `maxretry`. Where that is beyond 65,535, one failure that
+/// weighs more counts as so many.
 fn narrow(weight: u32) -> u16 {
     u16::try_from(weight).unwrap_or(u16::MAX)
 }
@@ -138,10 +139,8 @@ impl Tracked {
         into.clear();
         into.extend(self.of(source));
         into.reverse();
-        if !into.is_empty() {
-            self.remove(source);
-        }
-        !into.is_empty()
+        // They come back in a moment: nothing is moved together for that.
+        self.drop_out(source)
     }
 
     /// Puts the failures of a source, which has none here, the oldest first.
@@ -187,6 +186,12 @@ impl Tracked {
 
     /// Forgets a source; whether it was tracked.
     pub(super) fn remove(&mut self, source: &Prefix) -> bool {
+        let there = self.drop_out(source);
+        self.give_back();
+        there
+    }
+
+    fn drop_out(&mut self, source: &Prefix) -> bool {
         let Self { slots, hasher, table, .. } = self;
         let found = table.find_entry(hasher.hash_one(source), |number| {
             slots[*number as usize].source == *source
@@ -205,7 +210,6 @@ impl Tracked {
             before = next;
             self.failures -= 1;
         }
-        self.give_back();
         true
     }
 

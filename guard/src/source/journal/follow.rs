@@ -49,6 +49,10 @@ pub(super) struct Follow {
     interested: bool,
     /// An entry of another boot came up among this one's.
     strayed: bool,
+    /// Only this boot's entries are asked for.
+    keeps: bool,
+    /// When this handle was opened.
+    opened: Timestamp,
     /// Working space.
     fields: Fields,
     holds: Holds,
@@ -95,6 +99,8 @@ impl Follow {
             interest: options.interest,
             interested: false,
             strayed: false,
+            keeps: false,
+            opened: now(),
             fields: Fields::default(),
             holds: Holds::default(),
             text: String::new(),
@@ -136,6 +142,7 @@ impl Follow {
 
     fn open(&mut self) -> Result<Reader, JournalError> {
         self.boots = Boots::begin(self.boot, &self.start);
+        (self.keeps, self.strayed, self.opened) = (false, false, now());
         let (reader, found) = Reader::open(&self.place, &self.router, &self.start)?;
         if found == Found::Gone {
             Counters::add(&self.counters.lost_places);
@@ -209,7 +216,7 @@ impl Follow {
     /// Begins anew after the last batch, and asks for no other boot's entries any more. That
     /// costs something for each entry, so it is done when the clock went back, and not else.
     fn keep_to_this_boot(&mut self, reader: &mut Reader) -> Result<(), JournalError> {
-        self.strayed = false;
+        (self.keeps, self.strayed) = (true, false);
         let Some(boot) = self.boots.this() else { return Ok(()) };
         tracing::info!(target: "fail2ban.filtersystemd", "{} has entries of earlier boots that are dated later than this one's: they are left out", self.place.source());
         self.boots = Boots::begin(self.boot, &self.start);
@@ -218,6 +225,11 @@ impl Follow {
             self.boots.turn(boot);
         }
         reader.keep_to_boot(boot, &self.router, begun_here.then_some(&self.start))
+    }
+
+    /// Whether journald received the entry since the journal was opened, and not after now.
+    fn came_since(&self, reader: &Reader) -> bool {
+        reader.received().is_ok_and(|received| received > self.opened && received <= now())
     }
 
     /// Tells whether the entry that the reader is at is new, and if so takes note of it.
@@ -229,6 +241,9 @@ impl Follow {
         let age = match (self.boots.age(moment), &self.start) {
             (Age::Begin, Start::After(position)) if reader.is_at(&position.place) => Age::Old,
             (Age::Begin, _) => Age::New,
+            // Whatever boot and clock it claims, it came while this handle was open: so no
+            // mistake about either silences the journal.
+            (Age::Old | Age::Stray, _) if self.came_since(reader) => Age::New,
             (age, _) => age,
         };
         if age == Age::New {
@@ -282,14 +297,14 @@ impl Follow {
         }
         self.counters.read.fetch_add(read as u64, Ordering::Relaxed);
         let age = if position.is_some() { Age::New } else { self.note_age(reader)? };
-        if self.strayed || age == Age::Stray {
+        if !self.keeps && (self.strayed || age == Age::Stray) {
             self.keep_to_this_boot(reader)?;
             return self.batch(reader);
         }
         let position = match (position, &self.start) {
             (Some(position), _) => position,
             // What was read before does not take the position back to it.
-            (None, Start::After(last)) if age == Age::Old => last.clone(),
+            (None, Start::After(last)) if age != Age::New => last.clone(),
             (None, _) => reader.position()?,
         };
         Ok(Some(Batch { entries, position }))
@@ -323,7 +338,7 @@ impl Follow {
         // One whose moment cannot be told is better read twice than never.
         let age = self.note_age(reader).unwrap_or(Age::New);
         if age != Age::New {
-            self.strayed |= age == Age::Stray;
+            self.strayed |= age == Age::Stray && !self.keeps;
             return None;
         }
         let daemon = match origin(&self.fields) {
@@ -371,4 +386,11 @@ impl Follow {
         }
         self.stop.load(Ordering::Relaxed)
     }
+}
+
+/// The wall clock.
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let micros = since.map_or(0, |since| since.as_micros());
+    Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }

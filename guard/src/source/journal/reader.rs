@@ -208,7 +208,7 @@ impl Reader {
         }
     }
 
-    fn received(&self) -> Result<Timestamp, systemd::Error> {
+    pub(super) fn received(&self) -> Result<Timestamp, systemd::Error> {
         let micros = self.journal.timestamp_usec()?;
         Ok(Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)))
     }
