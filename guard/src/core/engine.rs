@@ -11,6 +11,7 @@ mod cell;
 mod counting;
 pub mod explain;
 mod kept;
+mod knowledge;
 mod lists;
 mod orders;
 mod showing;

@@ -45,6 +45,11 @@ impl History {
         self.pasts.get(&(jail, source)).copied()
     }
 
+    /// Everything that is remembered.
+    pub fn iter(&self) -> impl Iterator<Item = (JailId, Prefix, Past)> {
+        self.pasts.iter().map(|(&(jail, source), &past)| (jail, source, past))
+    }
+
     /// What is remembered of a source in all of these jails together: the sum of the
     /// counts, and the last ban.
     pub fn sum(&self, jails: impl Iterator<Item = JailId>, source: Prefix) -> Option<Past> {

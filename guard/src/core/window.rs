@@ -126,6 +126,12 @@ impl Windows {
         self.tracked.put(source, failures);
     }
 
+    /// Every failure that is kept: whose, when, and as how many it counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Prefix, Timestamp, u32)> {
+        let of_all = self.tracked.iter();
+        of_all.map(|(source, failure)| (source, failure.time, failure.weight))
+    }
+
     /// Makes room: gives up the source whose newest failure is oldest, if there is any.
     pub fn evict(&mut self) -> Option<Prefix> {
         let source = self.tracked.oldest()?;

@@ -26,7 +26,7 @@ use crate::core::jail::{Jail, JailName};
 use crate::core::question::Question;
 use crate::core::time::Span;
 use crate::daemon::answer::Background;
-use crate::daemon::keep::{Anew, Keep as _};
+use crate::daemon::keep::Keep as _;
 use crate::daemon::keeping::{self, Keeper};
 use crate::daemon::meters::Meters;
 use crate::daemon::perform::{Command, Performer};
@@ -34,7 +34,7 @@ use crate::daemon::run::{RunError, broken, notify, now};
 use crate::daemon::sources::{self, Counters, Plan, Readers};
 use crate::daemon::stored::Recalled;
 use crate::daemon::teller::Teller;
-use crate::daemon::unstored::Unstored;
+use crate::daemon::unstored::{Known, Unstored};
 use crate::daemon::{asking, backend, enforcing, notices, recording, report};
 use crate::host;
 
@@ -137,6 +137,7 @@ impl Agent {
         );
         engine.seed(Seed { secret: random(), process: std::process::id() });
         let since = now().wall - longest;
+        let mut unstored = Unstored::new(&positions);
         let plan = Plan::new(&engine, positions, since, lasting.journal_directory.clone());
         let Effects { persist, report: mut reports, ask, .. } = effects;
         let (batches, batch_inbox) = mpsc::channel(WAITING_BATCHES);
@@ -146,18 +147,14 @@ impl Agent {
         let (mut enforcer, backend_reason) = backend::choose(&settings).map_err(broken)?;
         let kind = enforcer.name();
         let reloads = lasting.before.is_some();
-        let mut unstored = Unstored::default();
         unstored.push(persist);
-        let mut anew = store.is_anew();
-        if problem.is_some() {
-            anew = Some(if store.is_unread() { Anew::Unread } else { Anew::Empty });
-        }
-        if let Some(anew) = anew {
-            unstored.push_bans(engine.bans().filter(|ban| anew.lacks(ban)));
+        if let Some(filling) = store.wants_filling() {
+            unstored.fill(filling);
         }
         let mut store_problem = problem;
         if !reloads {
-            store_first(&mut store, &mut unstored, &mut store_problem, &names);
+            let known = Known { engine: &engine, names: &names, totals: &totals };
+            store_first(&mut store, &mut unstored, &mut store_problem, known);
         }
         tracing::info!(target: "fail2ban.server", "backend {kind}: {backend_reason}");
         // What is not covered is told when this is done once more, below.
@@ -173,15 +170,16 @@ impl Agent {
         }
         if let Some(before) = &lasting.before {
             // Only now it is certain that this configuration stays.
-            store_first(&mut store, &mut unstored, &mut store_problem, &names);
+            let known = Known { engine: &engine, names: &names, totals: &totals };
+            store_first(&mut store, &mut unstored, &mut store_problem, known);
             // Nobody was let in, and nobody was away, in between.
             let restored =
                 |report: &Report| matches!(report, Report::Restored(_) | Report::RestoredMore(_));
             reports.retain(|report| !restored(report));
             end_bans_of_others(&mut store, before, &names);
         }
-        if let Some(anew) = store.is_anew() {
-            unstored.push_bans(engine.bans().filter(|ban| anew.lacks(ban)));
+        if let Some(filling) = store.wants_filling() {
+            unstored.fill(filling);
         }
         report::write(&names, &reports);
         for name in &names {
@@ -284,11 +282,11 @@ fn store_first(
     store: &mut Keeper,
     unstored: &mut Unstored,
     problem: &mut Option<String>,
-    names: &[JailName],
+    known: Known<'_>,
 ) {
     let mut write = || {
         while !unstored.is_empty() {
-            unstored.write_one(store, names)?;
+            unstored.write_one(store, known)?;
         }
         store.expire(now().wall)
     };

@@ -11,7 +11,6 @@ use crate::daemon::agent::{WAITING_BATCHES, WAITING_JOBS};
 use crate::daemon::answer;
 use crate::daemon::perform::Performer;
 use crate::daemon::tally::Tally;
-use crate::daemon::unstored;
 
 /// The kernel's half, as the enforcer tells it.
 #[derive(Debug)]
@@ -68,7 +67,7 @@ pub fn figures(
         queues: vec![
             of("entries", number(batches), Some(number(WAITING_BATCHES))),
             of("enforcer", meters.jobs(), Some(number(WAITING_JOBS))),
-            of("store", number(performer.unstored.len()), Some(number(unstored::MOST))),
+            of("store", number(performer.unstored.len()), None),
         ],
         sources: sources(performer),
         store: StoreCounts {

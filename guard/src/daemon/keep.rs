@@ -4,39 +4,22 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::core::addr::Prefix;
-use crate::core::delta::Ban;
 use crate::core::effects::Change;
 use crate::core::jail::JailName;
-use crate::core::reason::Reason;
 use crate::core::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::fill::Filling;
+use crate::store::{StoreError, Totals};
 
-/// A store that was not written before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anew {
-    /// It may have none of the bans in force.
-    Empty,
-    /// It was there, and could not be read.
-    Unread,
-}
-
-impl Anew {
-    /// Whether such a store does not know a ban. What was taken over from the kernel is in an
-    /// unread one already, with its true end and reason.
-    pub fn lacks(self, ban: &Ban) -> bool {
-        self == Self::Empty || !matches!(ban.reason, Reason::Failures { count: 0, .. })
-    }
-}
-
-/// What makes changes durable: the [`Store`]; in simulations, one that crashes.
+/// What makes changes durable: the [`Store`](crate::store::Store); in simulations, one that
+/// crashes.
 pub trait Keep: fmt::Debug + Send {
-    /// As [`Store::persist`].
+    /// As [`Store::persist`](crate::store::Store::persist).
     ///
     /// # Errors
     /// When nothing was written; the same call may be made again.
     fn persist(&mut self, changes: &[Change], jails: &[JailName]) -> Result<(), StoreError>;
 
-    /// As [`Store::unban_others`].
+    /// As [`Store::unban_others`](crate::store::Store::unban_others).
     ///
     /// # Errors
     /// As [`Keep::persist`].
@@ -46,14 +29,27 @@ pub trait Keep: fmt::Debug + Send {
         sources: Option<&[Prefix]>,
     ) -> Result<(), StoreError>;
 
-    /// As [`Store::record_drops`].
+    /// As [`Store::record_drops`](crate::store::Store::record_drops).
     ///
     /// # Errors
     /// As [`Keep::persist`].
     fn record_drops(&mut self, now: Timestamp, packets: u64, bytes: u64) -> Result<(), StoreError>;
 
-    /// Whether another store than before, or than none, is written since this was asked last.
-    fn is_anew(&mut self) -> Option<Anew> {
+    /// As [`Store::fill`](crate::store::Store::fill).
+    ///
+    /// # Errors
+    /// As [`Keep::persist`].
+    fn fill(
+        &mut self,
+        filling: Filling,
+        known: &mut dyn Iterator<Item = Change>,
+        totals: &[Totals],
+        jails: &[JailName],
+    ) -> Result<(), StoreError>;
+
+    /// Whether it must be filled, because it is another than before, or than none; asked once
+    /// for each such store.
+    fn wants_filling(&mut self) -> Option<Filling> {
         None
     }
 

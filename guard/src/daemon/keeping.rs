@@ -21,12 +21,13 @@ use crate::core::jail::{Jail, JailId, JailName};
 use crate::core::reason::Reason;
 use crate::core::time::{Span, Timestamp};
 use crate::daemon::backend;
-use crate::daemon::keep::{Anew, Keep};
+use crate::daemon::keep::Keep;
 use crate::daemon::perform::Total;
 use crate::daemon::run::now;
 use crate::daemon::stored::{self, Recalled};
 use crate::enforce::Moment;
-use crate::store::{Lock, Store, StoreError, aside, files};
+use crate::store::fill::Filling;
+use crate::store::{Lock, Store, StoreError, Totals, aside, files};
 
 /// How long a store that somebody else has is waited for, and how often it is tried.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ pub struct Keeper {
     lock: Option<Arc<Lock>>,
     store: Option<Store>,
     /// What is open now is another than before, or than nothing.
-    anew: bool,
+    other: bool,
     /// What it held could not be read at the start.
     unread: bool,
     /// There is a [`LACKING`] mark.
@@ -80,7 +81,7 @@ pub fn open(path: &Path, jails: &[Jail]) -> Result<Found, StoreError> {
         path: path.to_owned(),
         lock,
         store: None,
-        anew: false,
+        other: false,
         unread: false,
         lacking: false,
     };
@@ -94,8 +95,8 @@ pub fn open(path: &Path, jails: &[Jail]) -> Result<Found, StoreError> {
         Ok((store, recalled)) => {
             let lacking = keeper.lacking;
             keeper.store = Some(store);
-            // All bans in force are written once more, and then nothing lacks.
-            keeper.anew = lacking;
+            // All that is known is written once more, and then nothing lacks.
+            keeper.other = lacking;
             return Ok(Found { keeper, recalled: Some(recalled), lacking, problem: None });
         }
         Err(error) => error,
@@ -103,11 +104,13 @@ pub fn open(path: &Path, jails: &[Jail]) -> Result<Found, StoreError> {
     tracing::error!(target: "fail2ban.database", "{error}");
     match error {
         StoreError::Damaged { .. } => {
+            let recalled = salvage(path, jails);
             let problem = keeper.renew().err().map(|error| error.to_string());
             if let Some(problem) = &problem {
                 tracing::error!(target: "fail2ban.database", "{problem}");
             }
-            Ok(Found { keeper, recalled: None, lacking: true, problem })
+            keeper.other = true;
+            Ok(Found { keeper, recalled, lacking: true, problem })
         }
         // The path is wrong, not the disk.
         _ if !path.exists() => Err(error),
@@ -115,9 +118,20 @@ pub fn open(path: &Path, jails: &[Jail]) -> Result<Found, StoreError> {
             let read = Store::open_to_read(path, HASTE);
             let recalled = read.and_then(|mut store| stored::recall(&mut store, jails)).ok();
             keeper.unread = recalled.is_none();
+            keeper.other = true;
             Ok(Found { keeper, recalled, lacking: true, problem: Some(error.to_string()) })
         }
     }
+}
+
+/// What can be read of a damaged store, before it is put aside.
+fn salvage(path: &Path, jails: &[Jail]) -> Option<Recalled> {
+    let read = Store::open_to_read(path, HASTE);
+    let recalled = read.and_then(|mut store| stored::salvage(&mut store, jails)).ok();
+    let bans = recalled.as_ref().map_or(0, |recalled| recalled.stored.bans.len());
+    tracing::info!(target: "fail2ban.database", notice = true,
+        "{bans} bans can be read in the damaged store");
+    recalled
 }
 
 /// What is known, with the bans that the kernel holds besides: each in its jail, as if it
@@ -230,7 +244,7 @@ impl Keeper {
             tracing::error!(target: "fail2ban.database", "{error}");
             if let Err(error) = self.renew() {
                 // It stays as it is, and is tried again as any store that refuses.
-                self.anew = false;
+                self.other = false;
                 return Err(error);
             }
         }
@@ -247,12 +261,8 @@ impl Keeper {
                 };
                 // One that is not there any more is nothing to be careful with.
                 self.unread &= self.path.exists();
-                let mut store = Store::open_holding(&self.path, HASTE, lock)?;
-                if self.unread {
-                    // They were read from the logs once more, as far as they count.
-                    store.forget_failures()?;
-                }
-                self.anew = true;
+                let store = Store::open_holding(&self.path, HASTE, lock)?;
+                self.other = true;
                 store
             }
         };
@@ -278,12 +288,6 @@ impl Keeper {
         let mut name = self.path.as_os_str().to_owned();
         name.push(LACKING);
         name.into()
-    }
-
-    /// Whether it may hold bans that nobody could read: what was taken over from the kernel
-    /// is in it already, and with the right end.
-    pub fn is_unread(&self) -> bool {
-        self.unread
     }
 
     /// Says that bans are lacking before there is a new store, for whoever comes after a death
@@ -316,10 +320,27 @@ impl Keep for Keeper {
         self.with(|store| store.record_drops(now, packets, bytes))
     }
 
-    fn is_anew(&mut self) -> Option<Anew> {
-        let anew = std::mem::take(&mut self.anew);
-        let unread = anew && std::mem::take(&mut self.unread);
-        anew.then_some(if unread { Anew::Unread } else { Anew::Empty })
+    fn fill(
+        &mut self,
+        filling: Filling,
+        known: &mut dyn Iterator<Item = Change>,
+        totals: &[Totals],
+        jails: &[JailName],
+    ) -> Result<(), StoreError> {
+        self.with(|_| Ok(()))?;
+        if filling == Filling::Beside && !self.unread {
+            // What nobody could read is gone: a new one must be filled with everything.
+            return Err(StoreError::Missing { path: self.path.clone() });
+        }
+        self.with(|store| store.fill(filling, known, totals, jails))?;
+        // One that was opened for this is as it should be.
+        (self.other, self.unread) = (false, false);
+        Ok(())
+    }
+
+    fn wants_filling(&mut self) -> Option<Filling> {
+        let filling = if self.unread { Filling::Beside } else { Filling::Afresh };
+        std::mem::take(&mut self.other).then_some(filling)
     }
 
     fn has_all(&mut self) {

@@ -3,8 +3,8 @@
 //! Input: batches of entries and [`Command`]s. Output: persisted changes, then
 //! [`Job`]s for the enforcer. Invariant: nothing reaches the enforcer that was not offered
 //! to the store first. While the store refuses, bans are made and lifted all the same and
-//! what it did not take is held ([`Unstored`]) and offered once a second; when too much is
-//! held, entries wait in the journal and orders by hand are refused.
+//! what it did not take is held ([`Unstored`]) and offered again, once a second or, if that
+//! takes long, less often.
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -29,7 +29,7 @@ use crate::daemon::enforcing::{Answer, Job};
 use crate::daemon::figures;
 use crate::daemon::keep::Keep;
 use crate::daemon::meters::Meters;
-use crate::daemon::unstored::Unstored;
+use crate::daemon::unstored::{Known, Unstored};
 use crate::enforce::Moment;
 use crate::store::StoreError;
 
@@ -104,6 +104,8 @@ pub struct Performer {
 
 /// Pause between attempts to persist.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// The part of the time that such attempts may take, as its inverse.
+const STORE_SHARE: u32 = 20;
 
 impl Performer {
     /// Works until the commands' other end is gone.
@@ -115,8 +117,7 @@ impl Performer {
         let mut wake_at = self.engine.wake_at();
         let mut sources_live = true;
         loop {
-            let stuck = self.is_stuck();
-            let wake = wake_at.filter(|_| !stuck).map(|at| instant_of(at, (self.now)().wall));
+            let wake = wake_at.map(|at| instant_of(at, (self.now)().wall));
             let due = [wake, self.retry_at].into_iter().flatten().min();
             let woken = async {
                 match due {
@@ -130,7 +131,7 @@ impl Performer {
                     Some(command) => wake_at = self.obey(command, batches.len()).or(wake_at),
                     None => break,
                 },
-                batch = batches.recv(), if sources_live && !stuck => match batch {
+                batch = batches.recv(), if sources_live => match batch {
                     Some(batch) => wake_at = self.handle(Input::Entries(batch), None),
                     None => sources_live = false,
                 },
@@ -151,12 +152,6 @@ impl Performer {
         {
             self.handle(Input::Entries(batch), None);
         }
-    }
-
-    /// Whether the store refuses so much that no batch may be read and no time passes for
-    /// the engine; only commands and [`Performer::retry`] do anything.
-    pub fn is_stuck(&self) -> bool {
-        self.unstored.is_full()
     }
 
     /// Whether the store lacks anything.
@@ -186,20 +181,23 @@ impl Performer {
     pub fn retry(&mut self) {
         while self.is_behind() {
             let start = std::time::Instant::now();
-            let written = self.unstored.write_one(&mut *self.store, &self.names);
-            let anew = self.take_up_new();
+            let (engine, names, totals) = (&self.engine, &*self.names, &*self.totals);
+            let known = Known { engine, names, totals };
+            let written = self.unstored.write_one(&mut *self.store, known);
+            let took = start.elapsed();
+            let other = self.take_up_other();
             match written {
                 Ok(()) => {
-                    let took = i64::try_from(start.elapsed().as_micros()).unwrap_or(i64::MAX);
+                    let took = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
                     self.meters.persisted(Span::from_micros(took));
                 }
                 Err(error) => {
                     self.meters.store_refused();
                     // A damaged store has given way to a new one.
-                    if anew {
+                    if other {
                         continue;
                     }
-                    self.fall_behind(&error);
+                    self.fall_behind(&error, took);
                     return;
                 }
             }
@@ -211,23 +209,23 @@ impl Performer {
         }
     }
 
-    /// Takes note that the store refused something that is held.
-    fn fall_behind(&mut self, error: &StoreError) {
+    /// Takes note that the store refused something that is held, which took so long.
+    fn fall_behind(&mut self, error: &StoreError, took: Duration) {
         let problem = error.to_string();
         if self.store_problem.as_ref() != Some(&problem) {
             tracing::error!(target: "fail2ban.database", "{problem}");
         }
         self.store_problem = Some(problem);
-        self.retry_at = Some(Instant::now() + STORE_PAUSE);
+        self.retry_at = Some(Instant::now() + STORE_PAUSE.max(took * STORE_SHARE));
     }
 
-    /// A store that is new is given the bans in force, after all that it was to be given.
-    fn take_up_new(&mut self) -> bool {
-        let anew = self.store.is_anew();
-        if let Some(anew) = anew {
-            self.unstored.push_bans(self.engine.bans().filter(|ban| anew.lacks(ban)));
+    /// Another store than before is given all that is known.
+    fn take_up_other(&mut self) -> bool {
+        let filling = self.store.wants_filling();
+        if let Some(filling) = filling {
+            self.unstored.fill(filling);
         }
-        anew.is_some()
+        filling.is_some()
     }
 
     /// Whether the store is to be tried again.
@@ -273,7 +271,6 @@ impl Performer {
     /// Does what is asked, while so many batches wait; when to wake up from now on, if that
     /// changed.
     pub fn obey(&mut self, command: Command, batches: usize) -> Option<Timestamp> {
-        let stuck = self.is_stuck();
         match command {
             Command::Host(host) => {
                 self.send(Job::Follow(host.clone()));
@@ -289,7 +286,7 @@ impl Performer {
                 if let Err(error) = recorded {
                     tracing::warn!(target: "fail2ban.database", "{error}");
                 }
-                self.take_up_new();
+                self.take_up_other();
                 self.retry();
             }
             Command::Behind(to) => {
@@ -321,10 +318,6 @@ impl Performer {
                 }
                 Request::Jail { jail } => {
                     let _ = to.send(answer::jail(self, &jail));
-                }
-                _ if stuck => {
-                    let problem = self.store_problem.clone().unwrap_or_default();
-                    let _ = to.send(Response::Error(format!("nothing was done: {problem}")));
                 }
                 order => {
                     self.include_others(&order);

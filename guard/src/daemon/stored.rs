@@ -21,11 +21,33 @@ pub struct Recalled {
     pub positions: Vec<Position>,
 }
 
+type MakeBan<'a> = &'a dyn Fn(&store::StoredBan) -> Option<Ban>;
+
 /// Reads the store. What belongs to jails that are not started stays in it.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError> {
+    read(jails, |ban| store.load_with(ban))
+}
+
+/// Reads what can be read of a damaged store, as [`recall`] reads a sound one.
+///
+/// # Errors
+/// When nothing can be read.
+pub fn salvage(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError> {
+    let mut recalled = read(jails, |ban| store.salvage_with(ban))?;
+    if recalled.positions.is_empty() {
+        // The logs are read once more, and would be counted twice.
+        recalled.stored.failures.clear();
+    }
+    Ok(recalled)
+}
+
+fn read(
+    jails: &[Jail],
+    load: impl FnOnce(MakeBan<'_>) -> Result<(store::Stored, Vec<Option<Ban>>), StoreError>,
+) -> Result<Recalled, StoreError> {
     let ids: HashMap<&JailName, JailId> =
         jails.iter().map(|jail| &jail.name).zip((0..).map(JailId)).collect();
     let id = |name: &JailName| ids.get(name).copied();
@@ -34,7 +56,7 @@ pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError>
         let &store::StoredBan { source, since, until, reason, .. } = ban;
         Some(Ban { jail, source, since, until, reason })
     };
-    let (stored, bans) = store.load_with(ban)?;
+    let (stored, bans) = load(&ban)?;
     let store::Stored {
         failures,
         correlations,

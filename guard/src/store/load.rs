@@ -39,21 +39,42 @@ impl Store {
         make: impl FnMut(&StoredBan) -> T,
     ) -> Result<(Stored, Vec<T>), StoreError> {
         let path = self.path.clone();
-        let failed = |cause| worded(&path, cause);
+        self.read_with(Damage::Refused, make).map_err(|cause| worded(&path, cause))
+    }
+
+    /// As [`Store::load_with`], but what cannot be read is left out, if anything can be read:
+    /// for a store that is damaged. What is not damaged is as it was.
+    ///
+    /// # Errors
+    /// When nothing can be read.
+    pub fn salvage_with<T>(
+        &mut self,
+        make: impl FnMut(&StoredBan) -> T,
+    ) -> Result<(Stored, Vec<T>), StoreError> {
+        let path = self.path.clone();
+        self.read_with(Damage::LeftOut, make).map_err(|cause| worded(&path, cause))
+    }
+
+    fn read_with<T>(
+        &mut self,
+        damage: Damage,
+        make: impl FnMut(&StoredBan) -> T,
+    ) -> rusqlite::Result<(Stored, Vec<T>)> {
         // One read transaction: a writer in between changes nothing of what is read.
-        let snapshot = self.connection.transaction().map_err(failed)?;
-        let (names, totals) = jails(&snapshot).map_err(failed)?;
-        let bans = bans(&snapshot, &names, "ban", make).map_err(failed)?;
+        let snapshot = self.connection.transaction()?;
+        let (names, totals) = jails(&snapshot)?;
+        let from = Tables { connection: &snapshot, names: &names, damage };
+        let bans = from.bans("ban", make)?;
         let stored = Stored {
             bans: Vec::new(),
-            failures: failures(&snapshot, &names).map_err(failed)?,
-            correlations: correlations(&snapshot, &names).map_err(failed)?,
-            pardons: pardons(&snapshot, &names).map_err(failed)?,
-            history: history(&snapshot, &names).map_err(failed)?,
-            awaited: self::bans(&snapshot, &names, "awaited", StoredBan::clone).map_err(failed)?,
-            names: named(&snapshot, &names).map_err(failed)?,
-            lists: lists(&snapshot).map_err(failed)?,
-            positions: positions(&snapshot).map_err(failed)?,
+            failures: from.failures()?,
+            correlations: from.correlations()?,
+            pardons: from.pardons()?,
+            history: from.history()?,
+            awaited: from.bans("awaited", StoredBan::clone)?,
+            names: from.named()?,
+            lists: from.lists()?,
+            positions: from.positions()?,
             totals,
         };
         Ok((stored, bans))
@@ -68,8 +89,23 @@ impl Store {
         let failed = |cause| worded(&path, cause);
         let snapshot = self.connection.transaction().map_err(failed)?;
         let (names, _) = jails(&snapshot).map_err(failed)?;
-        bans(&snapshot, &names, "ban", StoredBan::clone).map_err(failed)
+        let from = Tables { connection: &snapshot, names: &names, damage: Damage::Refused };
+        from.bans("ban", StoredBan::clone).map_err(failed)
     }
+}
+
+/// What becomes of rows that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damage {
+    Refused,
+    LeftOut,
+}
+
+/// The tables of one moment.
+struct Tables<'a> {
+    connection: &'a rusqlite::Connection,
+    names: &'a Names,
+    damage: Damage,
 }
 
 pub(super) fn jails(connection: &rusqlite::Connection) -> rusqlite::Result<(Names, Vec<Totals>)> {
@@ -87,31 +123,6 @@ pub(super) fn jails(connection: &rusqlite::Connection) -> rusqlite::Result<(Name
     }
     totals.retain(|totals| totals.failures > 0 || totals.bans > 0);
     Ok((names, totals))
-}
-
-/// Bans in force, or those that wait, by the table, as `make` makes them.
-fn bans<T>(
-    connection: &rusqlite::Connection,
-    names: &Names,
-    table: &str,
-    mut make: impl FnMut(&StoredBan) -> T,
-) -> rusqlite::Result<Vec<T>> {
-    let count: i64 =
-        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
-    let sql = format!("SELECT jail, source, since, until, reason FROM {table}");
-    let mut statement = connection.prepare(&sql)?;
-    let mut rows = statement.query([])?;
-    let mut bans = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-    while let Some(row) = rows.next()? {
-        bans.push(make(&StoredBan {
-            jail: jail(row, names)?,
-            source: source(row)?,
-            since: Timestamp::from_micros(row.get(2)?),
-            until: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_micros),
-            reason: reason(row.get_ref(4)?.as_str()?).map_err(|cause| unreadable(4, cause))?,
-        }));
-    }
-    Ok(bans)
 }
 
 /// Why somebody is banned. What nearly all stored bans say is read by hand: a million of
@@ -135,103 +146,127 @@ fn common_reason(text: &str) -> Option<Reason> {
     Some(Reason::Failures { count: count.parse().ok()?, within, last: None })
 }
 
-fn failures(
-    connection: &rusqlite::Connection,
-    names: &Names,
-) -> rusqlite::Result<Vec<StoredFailure>> {
-    let mut statement =
-        connection.prepare("SELECT jail, source, time, user, weight FROM failure ORDER BY id")?;
-    let rows = statement.query_map([], |row| {
-        Ok(StoredFailure {
-            jail: jail(row, names)?,
-            source: source(row)?,
-            time: Timestamp::from_micros(row.get(2)?),
-            user: row.get(3)?,
-            weight: row.get(4)?,
+impl Tables<'_> {
+    /// Bans in force, or those that wait, by the table, as `make` makes them.
+    fn bans<T>(
+        &self,
+        table: &str,
+        mut make: impl FnMut(&StoredBan) -> T,
+    ) -> rusqlite::Result<Vec<T>> {
+        let count = format!("SELECT count(*) FROM {table}");
+        let count = self.connection.query_row(&count, [], |row| row.get(0));
+        let count = usize::try_from(count.unwrap_or(0_i64)).unwrap_or(0);
+        let sql = format!("SELECT jail, source, since, until, reason FROM {table}");
+        self.rows(&sql, count, |row| {
+            Ok(make(&StoredBan {
+                jail: jail(row, self.names)?,
+                source: source(row)?,
+                since: Timestamp::from_micros(row.get(2)?),
+                until: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_micros),
+                reason: reason(row.get_ref(4)?.as_str()?).map_err(|cause| unreadable(4, cause))?,
+            }))
         })
-    })?;
-    rows.collect()
-}
+    }
 
-fn history(connection: &rusqlite::Connection, names: &Names) -> rusqlite::Result<Vec<StoredPast>> {
-    let sql = "SELECT jail, source, count, since, length FROM history";
-    let mut statement = connection.prepare(sql)?;
-    let rows = statement.query_map([], |row| {
-        let past = Past {
-            count: row.get(2)?,
-            since: Timestamp::from_micros(row.get(3)?),
-            length: row.get::<_, Option<i64>>(4)?.map(Span::from_micros),
+    fn failures(&self) -> rusqlite::Result<Vec<StoredFailure>> {
+        self.rows("SELECT jail, source, time, user, weight FROM failure ORDER BY id", 0, |row| {
+            Ok(StoredFailure {
+                jail: jail(row, self.names)?,
+                source: source(row)?,
+                time: Timestamp::from_micros(row.get(2)?),
+                user: row.get(3)?,
+                weight: row.get(4)?,
+            })
+        })
+    }
+
+    fn history(&self) -> rusqlite::Result<Vec<StoredPast>> {
+        self.rows("SELECT jail, source, count, since, length FROM history", 0, |row| {
+            let past = Past {
+                count: row.get(2)?,
+                since: Timestamp::from_micros(row.get(3)?),
+                length: row.get::<_, Option<i64>>(4)?.map(Span::from_micros),
+            };
+            Ok(StoredPast { jail: jail(row, self.names)?, source: source(row)?, past })
+        })
+    }
+
+    fn named(&self) -> rusqlite::Result<Vec<StoredName>> {
+        self.rows("SELECT jail, name, time, user FROM named ORDER BY id", 0, |row| {
+            Ok(StoredName {
+                jail: jail(row, self.names)?,
+                name: row.get(1)?,
+                time: Timestamp::from_micros(row.get(2)?),
+                user: row.get(3)?,
+            })
+        })
+    }
+
+    fn lists(&self) -> rusqlite::Result<Vec<(AllowElsewhere, Vec<Prefix>)>> {
+        self.rows("SELECT place, entries FROM listed", 0, |row| {
+            let text: String = row.get(0)?;
+            let place = match text.split_once(':') {
+                Some(("name", name)) => AllowElsewhere::Name(name.to_owned()),
+                Some(("file", path)) => AllowElsewhere::File(path.into()),
+                _ => return Err(unreadable(0, format!("`{text}` is no place of an allow-list"))),
+            };
+            let entries = serde_json::from_str(row.get_ref(1)?.as_str()?);
+            Ok((place, entries.map_err(|cause| unreadable(1, cause))?))
+        })
+    }
+
+    fn correlations(&self) -> rusqlite::Result<Vec<StoredCorrelation>> {
+        self.rows("SELECT jail, key, state FROM correlation", 0, |row| {
+            let jail = jail(row, self.names)?;
+            Ok(StoredCorrelation { jail, key: row.get(1)?, state: row.get(2)? })
+        })
+    }
+
+    fn pardons(&self) -> rusqlite::Result<Vec<StoredPardon>> {
+        self.rows("SELECT jail, source, until FROM pardon", 0, |row| {
+            let everybody = row.get_ref(1)?.as_blob()?.is_empty();
+            Ok(StoredPardon {
+                jail: jail(row, self.names)?,
+                source: if everybody { None } else { Some(source(row)?) },
+                until: Timestamp::from_micros(row.get(2)?),
+            })
+        })
+    }
+
+    fn positions(&self) -> rusqlite::Result<Vec<Position>> {
+        self.rows("SELECT source, place, time FROM position", 0, |row| {
+            let time = Timestamp::from_micros(row.get(2)?);
+            Ok(Position { source: row.get(0)?, place: row.get(1)?, time })
+        })
+    }
+
+    /// Rows, of which there may be `count`, as `make` makes them.
+    fn rows<T>(
+        &self,
+        sql: &str,
+        count: usize,
+        mut make: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<T>> {
+        let leave_out = self.damage == Damage::LeftOut;
+        let mut made = Vec::with_capacity(count);
+        let mut statement = match self.connection.prepare(sql) {
+            Err(_) if leave_out => return Ok(made),
+            statement => statement?,
         };
-        Ok(StoredPast { jail: jail(row, names)?, source: source(row)?, past })
-    })?;
-    rows.collect()
-}
-
-fn named(connection: &rusqlite::Connection, names: &Names) -> rusqlite::Result<Vec<StoredName>> {
-    let mut statement =
-        connection.prepare("SELECT jail, name, time, user FROM named ORDER BY id")?;
-    let rows = statement.query_map([], |row| {
-        Ok(StoredName {
-            jail: jail(row, names)?,
-            name: row.get(1)?,
-            time: Timestamp::from_micros(row.get(2)?),
-            user: row.get(3)?,
-        })
-    })?;
-    rows.collect()
-}
-
-fn lists(
-    connection: &rusqlite::Connection,
-) -> rusqlite::Result<Vec<(AllowElsewhere, Vec<Prefix>)>> {
-    let mut statement = connection.prepare("SELECT place, entries FROM listed")?;
-    let rows = statement.query_map([], |row| {
-        let text: String = row.get(0)?;
-        let place = match text.split_once(':') {
-            Some(("name", name)) => AllowElsewhere::Name(name.to_owned()),
-            Some(("file", path)) => AllowElsewhere::File(path.into()),
-            _ => return Err(unreadable(0, format!("`{text}` is no place of an allow-list"))),
-        };
-        let entries = serde_json::from_str(row.get_ref(1)?.as_str()?);
-        Ok((place, entries.map_err(|cause| unreadable(1, cause))?))
-    })?;
-    rows.collect()
-}
-
-fn correlations(
-    connection: &rusqlite::Connection,
-    names: &Names,
-) -> rusqlite::Result<Vec<StoredCorrelation>> {
-    let mut statement = connection.prepare("SELECT jail, key, state FROM correlation")?;
-    let rows = statement.query_map([], |row| {
-        Ok(StoredCorrelation { jail: jail(row, names)?, key: row.get(1)?, state: row.get(2)? })
-    })?;
-    rows.collect()
-}
-
-fn pardons(
-    connection: &rusqlite::Connection,
-    names: &Names,
-) -> rusqlite::Result<Vec<StoredPardon>> {
-    let mut statement = connection.prepare("SELECT jail, source, until FROM pardon")?;
-    let rows = statement.query_map([], |row| {
-        let everybody = row.get_ref(1)?.as_blob()?.is_empty();
-        Ok(StoredPardon {
-            jail: jail(row, names)?,
-            source: if everybody { None } else { Some(source(row)?) },
-            until: Timestamp::from_micros(row.get(2)?),
-        })
-    })?;
-    rows.collect()
-}
-
-fn positions(connection: &rusqlite::Connection) -> rusqlite::Result<Vec<Position>> {
-    let mut statement = connection.prepare("SELECT source, place, time FROM position")?;
-    let rows = statement.query_map([], |row| {
-        let time = Timestamp::from_micros(row.get(2)?);
-        Ok(Position { source: row.get(0)?, place: row.get(1)?, time })
-    })?;
-    rows.collect()
+        let mut rows = statement.query([])?;
+        loop {
+            match rows.next() {
+                Ok(None) => return Ok(made),
+                // Of what comes after a damaged page nothing is known.
+                Err(_) if leave_out => return Ok(made),
+                row => match row?.map(&mut make).transpose() {
+                    Ok(one) => made.extend(one),
+                    Err(_) if leave_out => {}
+                    Err(cause) => return Err(cause),
+                },
+            }
+        }
+    }
 }
 
 /// The jail whose row is in the first column.

@@ -32,6 +32,7 @@ pub mod aside;
 mod error;
 pub mod fail2ban;
 pub mod files;
+pub mod fill;
 pub mod import;
 mod load;
 mod lock;
@@ -243,10 +244,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         // With narrow modes before SQLite makes it with wide ones; its side files take the mode
         // and the owner of the database.
-        let file =
-            files::open_or_make(path).map_err(|cause| StoreError::unwritable(path, cause))?;
-        refuse_cut(path, &file)?;
-        drop(file);
+        files::open_or_make(path).map_err(|cause| StoreError::unwritable(path, cause))?;
+        refuse_cut(path)?;
         let mut connection = connect(path, patience)?;
         schema::migrate(&mut connection, path)?;
         Ok(Self::new(path, tidy_at_the_end(connection, path)?, Some(lock)))
@@ -318,10 +317,10 @@ impl Store {
 }
 
 /// A database that was cut to nothing while its log was not: SQLite would delete the log.
-fn refuse_cut(path: &Path, file: &std::fs::File) -> Result<(), StoreError> {
+fn refuse_cut(path: &Path) -> Result<(), StoreError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    let empty = file.metadata().is_ok_and(|database| database.len() == 0);
+    let empty = std::fs::metadata(path).is_ok_and(|database| database.len() == 0);
     if empty && std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
         return Err(StoreError::damaged(path, &"it is empty, and the log beside it is not"));
     }

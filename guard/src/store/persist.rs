@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{Durability, Store, StoreError, record};
 use crate::core::addr::Prefix;
@@ -29,24 +29,7 @@ impl Store {
             return Ok(());
         }
         self.wait_for_disk(durability(changes))?;
-        let mut rows = std::mem::take(&mut self.jail_rows);
-        let failed = self.failed("writing changes");
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let written = transaction.map_err(Failed::Sqlite).and_then(|transaction| {
-            Writer { transaction: &transaction, jails, rows: &mut rows }.write(changes)?;
-            transaction.commit().map_err(Failed::Sqlite)
-        });
-        match written {
-            Ok(()) => {
-                self.jail_rows = rows;
-                Ok(())
-            }
-            // The rows made in this transaction are gone: the cache stays empty.
-            Err(Failed::Sqlite(cause)) => Err(failed(cause)),
-            Err(Failed::UnknownJail(jail)) => {
-                Err(StoreError::UnknownJail { jail, started: jails.len() })
-            }
-        }
+        self.change(jails, |writer| writer.write(changes))
     }
 
     pub(super) fn wait_for_disk(&mut self, durability: Durability) -> Result<(), StoreError> {
@@ -91,11 +74,16 @@ fn durability(changes: &[Change]) -> Durability {
 /// by that key, and is written in half the time so. Nothing else changes its place,
 /// and of two bans of one jail and source the later stays the later.
 fn in_key_order(changes: &[Change]) -> impl Iterator<Item = &Change> {
-    let same_kind = |a: &Change, b: &Change| matches!((a, b), (Change::Ban(_), Change::Ban(_)));
+    let same_kind = |a: &Change, b: &Change| {
+        matches!(
+            (a, b),
+            (Change::Ban(_), Change::Ban(_)) | (Change::Prolong(_), Change::Prolong(_))
+        )
+    };
     changes.chunk_by(same_kind).flat_map(|run| {
         let mut run: Vec<&Change> = run.iter().collect();
         run.sort_by_key(|change| match change {
-            Change::Ban(ban) => Some((ban.jail, ban.source)),
+            Change::Ban(ban) | Change::Prolong(ban) => Some((ban.jail, ban.source)),
             _ => None,
         });
         run
@@ -125,7 +113,8 @@ fn json(value: &impl serde::Serialize) -> Result<String, Failed> {
     Ok(serde_json::to_string(value).map_err(failed)?)
 }
 
-enum Failed {
+/// Why nothing was written.
+pub(super) enum Failed {
     Sqlite(rusqlite::Error),
     UnknownJail(JailId),
 }
@@ -137,14 +126,38 @@ impl From<rusqlite::Error> for Failed {
 }
 
 /// One transaction being filled.
-struct Writer<'a> {
-    transaction: &'a Transaction<'a>,
-    jails: &'a [JailName],
-    rows: &'a mut HashMap<JailName, i64>,
+pub(super) struct Writer<'a> {
+    pub(super) transaction: &'a Transaction<'a>,
+    pub(super) jails: &'a [JailName],
+    pub(super) rows: &'a mut HashMap<JailName, i64>,
 }
 
 impl Writer<'_> {
+    /// Writes what was known before, so that no total grows.
+    pub(super) fn write_known(&mut self, changes: &[Change]) -> Result<(), Failed> {
+        self.write_each(changes).map(drop)
+    }
+
+    /// Writes what happened just now.
     fn write(&mut self, changes: &[Change]) -> Result<(), Failed> {
+        let totals = self.write_each(changes)?;
+        if totals.values().any(|(_, bans)| *bans > 0) {
+            self.execute(
+                "DELETE FROM made WHERE id <= (SELECT max(id) FROM made) - ?1",
+                [record::BANS],
+            )?;
+        }
+        for (jail, (failures, bans)) in totals {
+            self.execute(
+                "UPDATE jail SET failures = failures + ?2, bans = bans + ?3 WHERE id = ?1",
+                params![jail, failures, bans],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Writes them; how many failures and bans of each jail were among them.
+    fn write_each(&mut self, changes: &[Change]) -> Result<HashMap<i64, (i64, i64)>, Failed> {
         let mut totals: HashMap<i64, (i64, i64)> = HashMap::new();
         let now = now();
         let mut made = 0;
@@ -205,19 +218,7 @@ impl Writer<'_> {
                 )?,
             }
         }
-        if totals.values().any(|(_, bans)| *bans > 0) {
-            self.execute(
-                "DELETE FROM made WHERE id <= (SELECT max(id) FROM made) - ?1",
-                [record::BANS],
-            )?;
-        }
-        for (jail, (failures, bans)) in totals {
-            self.execute(
-                "UPDATE jail SET failures = failures + ?2, bans = bans + ?3 WHERE id = ?1",
-                params![jail, failures, bans],
-            )?;
-        }
-        Ok(())
+        Ok(totals)
     }
 
     /// Remembers for reports that a ban was made.
@@ -344,14 +345,18 @@ impl Writer<'_> {
         }
     }
 
-    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), Failed> {
+    pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), Failed> {
         self.transaction.prepare_cached(sql)?.execute(params)?;
         Ok(())
     }
 
     /// The jail's row, made at its first mention.
     fn row(&mut self, jail: JailId) -> Result<i64, Failed> {
-        let name = self.jails.get(jail.index()).ok_or(Failed::UnknownJail(jail))?;
+        self.row_of(self.jails.get(jail.index()).ok_or(Failed::UnknownJail(jail))?)
+    }
+
+    /// As [`Writer::row`], by the name.
+    pub(super) fn row_of(&mut self, name: &JailName) -> Result<i64, Failed> {
         if let Some(row) = self.rows.get(name) {
             return Ok(*row);
         }

@@ -19,16 +19,6 @@ const TABLES: [(&str, bool); 4] =
     [("ban", true), ("failure", false), ("history", false), ("awaited", false)];
 
 impl Store {
-    /// Forgets every failure that counts: whoever was counted from the logs anew meanwhile is
-    /// not to be counted twice.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn forget_failures(&mut self) -> Result<(), StoreError> {
-        let forgotten = self.connection.execute("DELETE FROM failure", []);
-        forgotten.map(drop).map_err(self.failed("forgetting failures"))
-    }
-
     /// Removes bans that ended before `now`, of all jails, those included that are not
     /// started, and what nobody asked for in a year. Gives how many bans they were.
     ///

@@ -1,18 +1,20 @@
-//! A store that can be read and not written.
+//! A store that can be read and not written, or must not be.
 
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Store, StoreError, as_immutable, files, schema};
+use super::{Store, StoreError, as_immutable, files, refuse_cut, schema};
 
 impl Store {
-    /// Opens a store that cannot be written, to read what it holds.
+    /// Opens a store that cannot or must not be written, to read what it holds.
     ///
     /// # Errors
     /// As [`Store::open`].
     pub fn open_to_read(path: &Path, patience: Duration) -> Result<Self, StoreError> {
+        refuse_cut(path)?;
         let failed = |cause| StoreError::sqlite(path, "opening it to read", cause);
         let real =
             files::real_directory(path).map_err(|cause| StoreError::unwritable(path, cause))?;
@@ -20,6 +22,9 @@ impl Store {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
             let connection = Connection::open_with_flags(place, flags).map_err(failed)?;
             connection.busy_timeout(patience).map_err(failed)?;
+            // Also after reading, what is damaged stays as it is.
+            let untouched = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            connection.set_db_config(untouched, true).map_err(failed)?;
             schema::check(&connection, path)?;
             Ok(Self::new(path, connection, None))
         };

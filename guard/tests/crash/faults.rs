@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     Broken(u8),
     /// The kernel refuses so many changes.
     Refused(u8),
+    /// The store wants all that is known.
+    Lacking,
 }
 
 /// A fault after so many further places.
@@ -70,6 +72,7 @@ struct Course {
     full: u8,
     broken: u8,
     refused: u8,
+    lacking: bool,
 }
 
 thread_local! {
@@ -89,6 +92,11 @@ pub(crate) fn death() -> Option<Death> {
 /// The agent lives again, or another does.
 pub(crate) fn recovered() {
     COURSE.with_borrow_mut(|course| course.death = None);
+}
+
+/// Whether the store wants all that is known; once for each time.
+pub(crate) fn lacking() -> bool {
+    COURSE.with_borrow_mut(|course| std::mem::take(&mut course.lacking))
 }
 
 /// Takes note that the agent got here.
@@ -113,6 +121,7 @@ pub(crate) fn reach(place: Place) -> Result<(), Failure> {
                     Fault::Full(times) => course.full = times,
                     Fault::Broken(times) => course.broken = times,
                     Fault::Refused(times) => course.refused = times,
+                    Fault::Lacking => course.lacking = true,
                 }
             }
             Some(next) => next.after -= 1,

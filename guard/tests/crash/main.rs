@@ -25,14 +25,12 @@ use std::path::Path;
 
 use guard::core::engine::Stored;
 use guard::core::time::{Span, Timestamp};
-use guard::daemon::perform::Total;
 use guard::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 
 use disk::Disk;
-use memory::Tables;
 use timeline::{START, Timeline, Undisturbed, timelines};
 use world::{Backing, World};
 
@@ -114,7 +112,7 @@ fn run(timeline: &Timeline, backing: &Backing) -> Result<(), TestCaseError> {
     let (stored, totals) = match backing {
         Backing::Memory => {
             let tables = memory::tables();
-            (tables.stored(), totals(&tables, timeline))
+            (tables.stored(), tables.totals(timeline.kind.names().len()))
         }
         Backing::Sqlite(path) => {
             check_database(path)?;
@@ -127,7 +125,8 @@ fn run(timeline: &Timeline, backing: &Backing) -> Result<(), TestCaseError> {
         prop_assert_eq!(ends(&stored), ends(&expected.stored()), "stored");
     } else {
         prop_assert_eq!(sorted(stored, wall), sorted(expected.stored(), wall), "stored");
-        prop_assert_eq!(totals, self::totals(expected, timeline), "totals");
+        let expected = expected.totals(timeline.kind.names().len());
+        prop_assert_eq!(totals, expected, "totals");
     }
     Ok(())
 }
@@ -138,14 +137,6 @@ fn check_database(path: &Path) -> Result<(), TestCaseError> {
         connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a check");
     prop_assert_eq!(told, "ok");
     Ok(())
-}
-
-fn totals(tables: &Tables, timeline: &Timeline) -> Vec<Total> {
-    (0_u16..)
-        .zip(timeline.kind.names())
-        .map(|(jail, _)| tables.totals.get(&jail).copied().unwrap_or_default())
-        .map(|(failures, bans)| Total { failures, bans })
-        .collect()
 }
 
 fn ends(stored: &Stored) -> Vec<(u16, String, Option<Timestamp>)> {

@@ -19,7 +19,9 @@ use guard::core::history::Past;
 use guard::core::jail::{JailId, JailName};
 use guard::core::time::Timestamp;
 use guard::daemon::keep::Keep;
-use guard::store::StoreError;
+use guard::daemon::perform::Total;
+use guard::store::fill::Filling;
+use guard::store::{StoreError, Totals};
 
 use crate::faults::{self, Numbers, Place, reach};
 
@@ -118,6 +120,32 @@ impl Keep for Kept {
     fn record_drops(&mut self, _: Timestamp, _: u64, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn fill(
+        &mut self,
+        filling: Filling,
+        known: &mut dyn Iterator<Item = Change>,
+        totals: &[Totals],
+        jails: &[JailName],
+    ) -> Result<(), StoreError> {
+        assert_eq!(filling, Filling::Afresh, "every store here can be read");
+        reach(Place::Write).map_err(refused)?;
+        // Nothing of what it had is left: what is known must be all.
+        let mut tables = Tables::default();
+        tables.apply(&known.collect::<Vec<Change>>());
+        tables.totals.clear();
+        for Totals { jail, failures, bans } in totals {
+            let jail = jails.iter().position(|name| name == jail).expect("a jail");
+            let jail = u16::try_from(jail).expect("few");
+            tables.totals.insert(jail, (*failures, *bans));
+        }
+        MEMORY.set(Memory { synced: tables, unsynced: Vec::new() });
+        reach(Place::Transaction).map_err(refused)
+    }
+
+    fn wants_filling(&mut self) -> Option<Filling> {
+        faults::lacking().then_some(Filling::Afresh)
+    }
 }
 
 fn refused(failure: faults::Failure) -> StoreError {
@@ -164,6 +192,13 @@ impl Tables {
                 | Change::Listed { .. } => unreachable!("no jail here asks for names"),
             }
         }
+    }
+
+    /// Totals of so many jails.
+    pub(crate) fn totals(&self, jails: usize) -> Vec<Total> {
+        let of = |jail| self.totals.get(&jail).copied().unwrap_or_default();
+        let total = |(failures, bans)| Total { failures, bans };
+        (0..).take(jails).map(|jail| total(of(jail))).collect()
     }
 
     /// As the engine is given it.

@@ -80,6 +80,7 @@ pub(crate) fn timelines(places: u16) -> impl Strategy<Value = Timeline> {
         1 => (1_u8..6).prop_map(Fault::Full),
         1 => (1_u8..6).prop_map(Fault::Broken),
         1 => (1_u8..6).prop_map(Fault::Refused),
+        1 => Just(Fault::Lacking),
     ];
     let planned = (0..places, fault).prop_map(|(after, fault)| Planned { after, fault });
     let kind = prop_oneof![

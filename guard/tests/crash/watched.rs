@@ -8,9 +8,10 @@ use guard::core::effects::Change;
 use guard::core::jail::JailName;
 use guard::core::time::Timestamp;
 use guard::daemon::keep::Keep;
-use guard::store::{Store, StoreError};
+use guard::store::fill::Filling;
+use guard::store::{Store, StoreError, Totals};
 
-use crate::faults::{Place, reach};
+use crate::faults::{self, Place, reach};
 
 /// The real store, which may be killed right before and after a transaction.
 #[derive(Debug)]
@@ -35,5 +36,22 @@ impl Keep for Watched {
 
     fn record_drops(&mut self, now: Timestamp, packets: u64, bytes: u64) -> Result<(), StoreError> {
         self.0.record_drops(now, packets, bytes)
+    }
+
+    fn fill(
+        &mut self,
+        filling: Filling,
+        known: &mut dyn Iterator<Item = Change>,
+        totals: &[Totals],
+        jails: &[JailName],
+    ) -> Result<(), StoreError> {
+        let _ = reach(Place::Transaction);
+        let filled = self.0.fill(filling, known, totals, jails);
+        let _ = reach(Place::Transaction);
+        filled
+    }
+
+    fn wants_filling(&mut self) -> Option<Filling> {
+        faults::lacking().then_some(Filling::Afresh)
     }
 }

@@ -308,7 +308,7 @@ impl World {
                 let tables = memory::tables();
                 let recalled = Recalled {
                     stored: tables.stored(),
-                    totals: vec![Total::default(); names.len()],
+                    totals: tables.totals(names.len()),
                     positions: tables.position.into_iter().collect(),
                 };
                 (Box::new(memory::Kept), recalled)
@@ -355,7 +355,7 @@ impl World {
             events,
             background: Background::default(),
             now,
-            unstored: Unstored::default(),
+            unstored: Unstored::new(&positions),
             store_problem: None,
             retry_at: None,
         };

@@ -11,8 +11,9 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Result, bail, ensure};
+use guard::store::Store;
 use guard_tests::agent::PATIENCE;
-use guard_tests::deadline::{wait_for, wait_until};
+use guard_tests::deadline::wait_for;
 use guard_tests::lan::{ATTACKER, ATTACKER_V6, Lan, NEIGHBOUR, NEIGHBOUR_V6};
 use guard_tests::probe::Answer;
 use rusqlite::Connection;
@@ -75,11 +76,7 @@ fn a_read_only_disk_is_read_and_written_when_that_is_over() -> Result<()> {
     world.disk.read_only(false)?;
     world.recovers(&[ATTACKER, ATTACKER_V6, BY_HAND])?;
     // One before, two after: the failure that was stored counts.
-    world.fail(NEIGHBOUR_V6, 1)?;
-    wait_until("the second is found", PATIENCE, || {
-        let log = world.agent.log()?;
-        Ok(log.matches(&format!("Found {NEIGHBOUR_V6} ")).count() == 2)
-    })?;
+    world.has_failed(NEIGHBOUR_V6, 1, 2)?;
     ensure!(world.answer(NEIGHBOUR_V6)? == Answer::Connected, "one too early");
     world.fail(NEIGHBOUR_V6, 1)?;
     world.wait_for_answer(NEIGHBOUR_V6, false)?;
@@ -184,6 +181,28 @@ fn a_store_cut_to_nothing_takes_its_log_aside() -> Result<()> {
     world.agent.stop()
 }
 
+#[test]
+fn what_can_be_read_of_a_damaged_store_is_in_force() -> Result<()> {
+    let lan = Lan::new()?;
+    let mut world = World::new(&lan, "xdp")?;
+    world.agent.stop()?;
+    // Not even the kernel has it: only the damaged store can say it.
+    world.agent.guardctl(&["detach"])?;
+    world.agent.guardctl(&["attach"])?;
+    world.wait_for_answer(ATTACKER, true)?;
+    let store = world.store();
+    let since = Store::open_existing(&store)?.bans()?[0].since;
+    let damaged = overwrite_table(&store, "failure")?;
+    world.agent.start()?;
+    is_put_aside(&mut world, &[("", damaged)])?;
+    let log = world.agent.log()?;
+    ensure!(log.contains("1 bans can be read in the damaged store"), "{log}");
+    let stored = Store::open_existing(&store)?.bans()?;
+    let ban = stored.iter().find(|ban| ban.source.address() == ATTACKER);
+    ensure!(ban.is_some_and(|ban| ban.since == since), "it is not as it was: {stored:?}");
+    world.agent.stop()
+}
+
 /// The store of a started agent lies beside the new one as these parts, which has all bans.
 fn is_put_aside(world: &mut World<'_>, parts: &[(&str, Vec<u8>)]) -> Result<()> {
     let aside = world.put_aside()?;
@@ -217,6 +236,8 @@ fn a_store_damaged_under_a_running_agent_loses_no_ban() -> Result<()> {
     };
     let count = world.agent.guardctl_with_input(&["ban", "sshd", "-"], many(0, 1).as_bytes())?;
     ensure!(count == format!("{MANY}\n"), "{count}");
+    world.fail(NEIGHBOUR_V6, 1)?;
+    world.agent.wait_for_log(&format!("Found {NEIGHBOUR_V6}"), PATIENCE)?;
     let store = world.store();
     let damaged = [("-wal", overwrite(&beside(&store, "-wal"))?), ("", overwrite(&store)?)];
     let more = many(1, 100);
@@ -245,6 +266,11 @@ fn a_store_damaged_under_a_running_agent_loses_no_ban() -> Result<()> {
         bail!("{status}");
     }
     world.says("was put aside", &aside)?;
+    // One before, two after: the failure that had led to nothing yet counts.
+    world.has_failed(NEIGHBOUR_V6, 1, 2)?;
+    ensure!(world.answer(NEIGHBOUR_V6)? == Answer::Connected, "one too early");
+    world.fail(NEIGHBOUR_V6, 1)?;
+    world.wait_for_answer(NEIGHBOUR_V6, false)?;
     // Whoever has looked into it takes it away, and nothing is said any more.
     for end in ["", "-wal", "-shm"] {
         fs::remove_file(beside(&aside, end)).ok();

@@ -17,6 +17,7 @@ use guard_tests::deadline::wait_until;
 use guard_tests::journal_files::{JournalFiles, Record};
 use guard_tests::lan::{ATTACKER, ATTACKER_V6, HOST, HOST_V6, Lan, NEIGHBOUR, NEIGHBOUR_V6};
 use guard_tests::probe::{self, Answer, Service, connect};
+use rusqlite::Connection;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 
@@ -106,6 +107,14 @@ impl<'lan> World<'lan> {
             self.journal.append_one(&Record::sshd(2000 + time, &message))?;
         }
         Ok(())
+    }
+
+    /// It fails so many times more, and then it is found `all` times in the log.
+    pub(crate) fn has_failed(&mut self, source: IpAddr, more: u32, all: usize) -> Result<()> {
+        self.fail(source, more)?;
+        wait_until("all failures are found", PATIENCE, || {
+            Ok(self.agent.log()?.matches(&format!("Found {source} ")).count() == all)
+        })
     }
 
     pub(crate) fn fail_until_banned(&mut self, source: IpAddr) -> Result<()> {
@@ -221,6 +230,19 @@ pub(crate) fn overwrite(path: &Path) -> Result<Vec<u8>> {
     ensure!(!garbage.is_empty(), "{} is empty", path.display());
     file.write_all_at(&garbage, 0)?;
     Ok(garbage)
+}
+
+/// Overwrites the first page of a table; what the file is then.
+pub(crate) fn overwrite_table(path: &Path, table: &str) -> Result<Vec<u8>> {
+    let database = Connection::open(path)?;
+    let page_size: u32 = database.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+    let page: u32 = database.query_row(sql, [table], |row| row.get(0))?;
+    drop(database);
+    let garbage = vec![GARBAGE; usize::try_from(page_size)?];
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(&garbage, u64::from(page - 1) * u64::from(page_size))?;
+    fs::read(path).context("read the damaged store")
 }
 
 pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {

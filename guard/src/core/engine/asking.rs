@@ -107,6 +107,19 @@ impl Asking {
         self.bans.keys().filter(|(of, _)| *of == jail).map(|(_, source)| *source).collect()
     }
 
+    /// Everything that waits, to be stored.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Change> {
+        let failures = self.failures.iter().flat_map(|(name, all)| {
+            all.iter().map(move |Named { jail, time, user }| Change::AwaitName {
+                jail: *jail,
+                name: name.clone(),
+                time: *time,
+                user: user.clone(),
+            })
+        });
+        self.bans.values().copied().map(Change::Await).chain(failures)
+    }
+
     /// Takes back a ban that waits, if there is one.
     pub(super) fn acquit(&mut self, jail: JailId, source: Prefix) -> Option<Ban> {
         self.bans.remove(&(jail, source))

@@ -34,6 +34,13 @@ pub(super) struct Place {
     trouble: Option<String>,
 }
 
+impl Place {
+    /// What it stands for, to be stored.
+    pub(super) fn change(&self) -> Change {
+        Change::Listed { place: self.what.clone(), entries: Some(self.entries.clone()) }
+    }
+}
+
 impl Engine {
     /// Collects the names and files of all jails, with what they stood for.
     pub(super) fn restore_lists(

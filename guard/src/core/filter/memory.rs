@@ -103,6 +103,11 @@ impl Memory {
         self.connections.get(key).map(encoding::encode)
     }
 
+    /// All connections that are remembered, each with its [`Memory::state`].
+    pub fn states(&self) -> impl Iterator<Item = (String, String)> {
+        self.connections.iter().map(|(key, known)| (key.to_string(), encoding::encode(known)))
+    }
+
     /// Takes back a connection's [`Memory::state`]. Returns whether it could be read; if not, nothing is remembered.
     pub fn restore(&mut self, key: &str, state: &str) -> bool {
         let Some(connection) = encoding::decode(state) else { return false };

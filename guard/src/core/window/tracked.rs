@@ -124,13 +124,32 @@ impl Tracked {
     /// The failures of a source, the newest first.
     pub(super) fn of(&self, source: &Prefix) -> impl Iterator<Item = Weighed> {
         let slot = self.find(source).map(|number| &self.slots[number as usize]);
-        let mut before = slot.map_or(NONE, |slot| slot.older);
+        slot.into_iter().flat_map(|slot| self.in_slot(slot))
+    }
+
+    /// All failures, the sources that fall silent first being first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Prefix, Weighed)> {
+        let slots = self.rings.values().flat_map(|ring| self.in_ring(ring.first));
+        slots.flat_map(|slot| self.in_slot(slot).map(|failure| (slot.source, failure)))
+    }
+
+    fn in_slot<'a>(&'a self, slot: &'a Slot) -> impl Iterator<Item = Weighed> + 'a {
+        let mut before = slot.older;
         let older = std::iter::from_fn(move || {
             let place = (before != NONE).then(|| &self.older[before as usize])?;
             before = place.before;
             Some(Weighed { time: place.time.time(), weight: u32::from(place.weight) })
         });
-        slot.map(Slot::failure).into_iter().chain(older)
+        std::iter::once(slot.failure()).chain(older)
+    }
+
+    fn in_ring(&self, first: u32) -> impl Iterator<Item = &Slot> {
+        let mut number = first;
+        std::iter::from_fn(move || {
+            let slot = (number != NONE).then(|| &self.slots[number as usize])?;
+            number = slot.next;
+            Some(slot)
+        })
     }
 
     /// Takes all failures of a source out of here and puts them into `into`, the oldest
@@ -234,13 +253,7 @@ impl Tracked {
         let of_first = if *moment > first {
             ring.count
         } else {
-            let mut number = ring.first;
-            let sources = std::iter::from_fn(|| {
-                let slot = (number != NONE).then(|| &self.slots[number as usize])?;
-                number = slot.next;
-                Some(slot)
-            });
-            sources.filter(|slot| slot.newest.time() >= horizon).count()
+            self.in_ring(ring.first).filter(|slot| slot.newest.time() >= horizon).count()
         };
         of_first + rings.map(|(_, ring)| ring.count).sum::<usize>()
     }
@@ -309,14 +322,11 @@ impl Tracked {
         left.moment = self.moment;
         let mut failures = Vec::new();
         for ring in self.rings.values() {
-            let mut number = ring.first;
-            while number != NONE {
-                let slot = &self.slots[number as usize];
+            for slot in self.in_ring(ring.first) {
                 failures.clear();
-                failures.extend(self.of(&slot.source));
+                failures.extend(self.in_slot(slot));
                 failures.reverse();
                 left.put(slot.source, &failures);
-                number = slot.next;
             }
         }
         *self = left;
