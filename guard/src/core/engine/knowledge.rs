@@ -5,8 +5,10 @@
 
 use super::Engine;
 use super::cell::Cell;
+use super::lists::Place;
 use crate::core::effects::Change;
 use crate::core::failure::Failure;
+use crate::core::history::History;
 use crate::core::jail::JailId;
 
 impl Engine {
@@ -14,8 +16,8 @@ impl Engine {
     /// user name was tried.
     pub fn knowledge(&self) -> impl Iterator<Item = Change> {
         let cells = || (0..).map(JailId).zip(&self.cells);
-        let lists = self.places.iter().map(|place| place.change());
-        let history = self.history.iter().flat_map(|history| history.iter());
+        let lists = self.places.iter().map(Place::change);
+        let history = self.history.iter().flat_map(History::iter);
         let history = history.map(|(jail, source, past)| {
             let past = Some(past);
             Change::Remember { jail, source, past }
