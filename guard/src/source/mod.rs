@@ -4,5 +4,14 @@
 pub mod file;
 pub mod journal;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 #[cfg(doc)]
 use crate::core::entry::Batch;
+use crate::core::time::Timestamp;
+
+/// The wall clock.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::chain::Begin;
 use super::encoding::Encoding;
@@ -90,11 +90,7 @@ impl Follow {
     /// Reads until it is stopped or nobody receives.
     pub(super) fn run(mut self, stop: &Stop, send: &mut Send<'_>) {
         let begun = Instant::now();
-        let now = || {
-            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let micros = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
-            Now { wall: Timestamp::from_micros(micros), monotonic: begun.elapsed() }
-        };
+        let now = || Now { wall: crate::source::now(), monotonic: begun.elapsed() };
         while !stop.is_told() {
             match self.pass(&now, send) {
                 Pass::Closed => return,

@@ -111,6 +111,11 @@ impl Boots {
         self.begun_after = self.begun_after.filter(|begun| *begun == moment);
     }
 
+    /// The moment of the last entry that was new.
+    pub(super) fn newest(&self) -> Option<Moment> {
+        self.newest
+    }
+
     /// When there is nothing more to read: the boot to whose beginning to go, if any. Say
     /// [`Self::turn`] once that is done.
     pub(super) fn ended(&mut self) -> Option<Id128> {

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::core::entry::{Batch, Dating, Entry, Position};
 use crate::core::time::Timestamp;
+use crate::source::now;
 
 /// How long a position that moved without an entry for any jail may wait to be sent.
 const POSITION_DELAY: Duration = Duration::from_secs(60);
@@ -304,7 +305,12 @@ impl Follow {
         let position = match (position, &self.start) {
             (Some(position), _) => position,
             // What was read before does not take the position back to it.
-            (None, Start::After(last)) if age != Age::New => last.clone(),
+            (None, Start::After(last)) if age != Age::New => {
+                let last = last.clone();
+                let newest = self.boots.newest().filter(|_| !entries.is_empty());
+                let found = newest.map(|newest| reader.position_of(newest, read)).transpose()?;
+                found.flatten().unwrap_or(last)
+            }
             (None, _) => reader.position()?,
         };
         Ok(Some(Batch { entries, position }))
@@ -386,11 +392,4 @@ impl Follow {
         }
         self.stop.load(Ordering::Relaxed)
     }
-}
-
-/// The wall clock.
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let micros = since.map_or(0, |since| since.as_micros());
-    Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }

@@ -108,6 +108,31 @@ impl Reader {
         Ok(Moment { boot, micros })
     }
 
+    /// The position after the entry of this moment, one of the last so many; the place stays.
+    pub(super) fn position_of(
+        &mut self,
+        moment: Moment,
+        within: usize,
+    ) -> Result<Option<Position>, JournalError> {
+        let here = self.position()?.place;
+        let mut found = None;
+        for _ in 0..within {
+            if self.moment()? == moment {
+                found = Some(self.position()?);
+                break;
+            }
+            match self.journal.previous() {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(cause) => return Err(self.failed("going back to an entry", cause)),
+            }
+        }
+        match self.journal.seek_cursor(here) {
+            Ok(()) => self.next().map(|_| found),
+            Err(cause) => Err(self.failed("returning to an entry", cause)),
+        }
+    }
+
     /// Whether the entry is the one that a cursor names.
     pub(super) fn is_at(&self, cursor: &str) -> bool {
         self.journal.test_cursor(cursor).unwrap_or(false)

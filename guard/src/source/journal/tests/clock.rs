@@ -30,10 +30,14 @@ fn nothing_is_missed(write: impl Fn(&mut Journal, usize), count: usize) {
         }
         reading.until(count - stop);
         if stop < count {
-            let (batches, _) = reading.finish();
+            let (batches, position) = reading.finish();
             let entries = batches.iter().flat_map(|batch| &batch.entries);
             let rest: Vec<_> = entries.map(|entry| entry.message().to_owned()).collect();
             assert_eq!(rest, names[stop..], "stopped after {stop}");
+            // And where that ended is the end.
+            write(&mut journal, count);
+            reading = begin(&journal, Start::After(position));
+            assert_eq!(reading.until(1).messages(), [count.to_string()], "stopped after {stop}");
         }
     }
 }
@@ -42,7 +46,7 @@ fn nothing_is_missed(write: impl Fn(&mut Journal, usize), count: usize) {
 fn steps_of_the_clock_in_one_file() {
     let write = |journal: &mut Journal, number: usize| {
         journal.append("system.journal", &[sshd(&number.to_string())]);
-        journal.step(STEPS[number]);
+        journal.step(STEPS[number % STEPS.len()]);
     };
     nothing_is_missed(write, STEPS.len());
 }
@@ -51,7 +55,7 @@ fn steps_of_the_clock_in_one_file() {
 fn steps_of_the_clock_with_a_rotation_after_each() {
     let write = |journal: &mut Journal, number: usize| {
         journal.append(&format!("system@{number}.journal"), &[sshd(&number.to_string())]);
-        journal.step(STEPS[number]);
+        journal.step(STEPS[number % STEPS.len()]);
     };
     nothing_is_missed(write, STEPS.len());
 }
@@ -133,4 +137,25 @@ fn boots_with_a_file_for_each_entry() {
         number.set(number.get() + 1);
         format!("system@{boot}-{}.journal", number.get())
     });
+}
+
+/// What is taken for old at the end of a batch does not have the batch read again.
+#[test]
+fn what_seems_to_be_old_takes_the_position_back_to_nothing() {
+    let mut journal = Journal::new();
+    let boot = Id128::from_cstr(journal.boot_id()).ok();
+    let read = |journal: &Journal, start: Start, expected: &str| {
+        let mut reading = Reading::begin(Options { boot, ..journal.options(start) });
+        assert_eq!(reading.until(1).messages(), [expected]);
+        Start::After(reading.finish().1)
+    };
+    journal.append("system.journal", &[sshd("0")]);
+    let start = read(&journal, BEGINNING, "0");
+    journal.append("system.journal", &[sshd("1")]);
+    journal.monotonic -= 5_000_000;
+    journal.append("system.journal", &[sshd("from before")]);
+    let start = read(&journal, start, "1");
+    journal.monotonic += 10_000_000;
+    journal.append("system.journal", &[sshd("2")]);
+    read(&journal, start, "2");
 }
