@@ -24,8 +24,10 @@ const KILLS: usize = 200;
 const SOURCES: usize = 15;
 /// Between two kills as well: the failures of one source lie so many kills apart.
 const APART: usize = 3;
-/// An agent lives so long at most: it is ready after about half of that.
+/// How long the first agent lives at most, in microseconds. Of the following about every second
+/// shall get as far as to have its jails started, however fast the machine is.
 const LIFE: u64 = 150_000;
+const STARTED: &str = "Jail 'proxmox' started";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -39,11 +41,13 @@ fn killed_on_xdp() -> Result<()> {
     guarded.wait_until_active()?;
 
     let mut numbers = Numbers::new();
-    let mut last = None;
+    let (mut last, mut life) = (None, LIFE);
+    // Those that were killed before their jails were started, and after.
+    let mut lived = [0, 0];
     for kill in 0..KILLS + 2 * APART {
         let pid = wait_for("another agent", PATIENCE, || agent_but(&guarded, last))?;
-        let moment = Duration::from_micros(numbers.below(LIFE));
-        let written = Duration::from_micros(numbers.below(LIFE)).min(moment);
+        let moment = Duration::from_micros(numbers.below(life));
+        let written = Duration::from_micros(numbers.below(life)).min(moment);
         // The moments are the point here: nothing is waited for.
         thread::sleep(written);
         log_failures(&guarded, kill)?;
@@ -58,8 +62,12 @@ fn killed_on_xdp() -> Result<()> {
                 )
             })?;
             last = Some(pid);
+            let started = guarded.log()?.matches(STARTED).count() > lived[1];
+            lived[usize::from(started)] += 1;
+            life = if started { life * 9 / 10 } else { life * 10 / 9 };
         }
     }
+    ensure!(lived.iter().all(|number| *number >= KILLS / 5), "killed before and after: {lived:?}");
     guarded.wait_until_active()?;
 
     let sources = KILLS * SOURCES;
@@ -89,7 +97,10 @@ fn killed_on_xdp() -> Result<()> {
     let stored = Store::open_existing(&path)?.bans()?;
     let stored: BTreeSet<String> = stored.iter().map(|ban| ban.source.to_string()).collect();
     ensure!(stored == expected, "stored: {}", differences(&stored, &expected));
-    println!("{KILLS} kills, {failures} failures, {} bans", expected.len());
+    println!(
+        "{KILLS} kills, {lived:?} before and after the jails started, {failures} failures, {} bans",
+        expected.len()
+    );
     Ok(())
 }
 
