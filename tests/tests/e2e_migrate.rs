@@ -4,6 +4,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use guard::store::Store;
 use guard_tests::command;
 use guard_tests::container::USER;
 use guard_tests::deadline::wait_until;
@@ -179,6 +180,16 @@ fn what_fails_leaves_fail2ban_in_charge(backend: &str) -> Result<()> {
     fs::write(drop_in.join("stays.conf"), "[Unit]\nRefuseManualStop=yes\n")?;
     guarded.host.exec(&["systemctl", "daemon-reload"])?;
     refused(&["--apply"], 1, &[FAIL2BAN, GOES_ON]).context("Fail2Ban cannot be stopped")?;
+    // Nor when guard knows something: what it knew it keeps, and nobody else is banned by it.
+    guarded.guardctl(&["import", DATABASE])?;
+    guarded.host.exec(&["fail2ban-client", "set", "sshd", "banip", "10.3.0.78"])?;
+    refused(&["--apply"], 1, &[FAIL2BAN, GOES_ON]).context("a store that was there before")?;
+    guarded.host.exec(&["fail2ban-client", "set", "sshd", "unbanip", "10.3.0.78"])?;
+    let store = guarded.host.root().join("var/lib/guard/guard.sqlite3");
+    let stored = Store::open_existing(&store)?.bans()?;
+    let stored: Vec<String> = stored.iter().map(|ban| ban.source.to_string()).collect();
+    ensure!(stored == ["10.3.0.1"], "{stored:?}");
+    guarded.host.exec(&["sh", "-c", "rm /var/lib/guard/guard.sqlite3*"])?;
     fs::remove_dir_all(&drop_in)?;
     guarded.host.exec(&["systemctl", "daemon-reload"])?;
 
@@ -250,6 +261,8 @@ fn refused(guarded: &Installed, words: &[&str], code: i32, said: &[&str]) -> Res
     let settings = host.inside(SETTINGS)?;
     let before = fs::read_to_string(&settings)?;
     let ran = host.unit(FAIL2BAN, "MainPID")?;
+    let there = |guarded: &Installed| guarded.host.exec(&["sh", "-c", "ls /var/lib/guard || true"]);
+    let there_before = there(guarded)?;
     while_flooded(guarded, |flood| {
         let output = host.exec_output(&[&["guardctl", "migrate"], words].concat())?;
         let told = String::from_utf8_lossy(&output.stderr);
@@ -268,8 +281,8 @@ fn refused(guarded: &Installed, words: &[&str], code: i32, said: &[&str]) -> Res
     for path in ["/etc/guard/migrated.json", "/run/guard/backend"] {
         ensure!(!host.inside(path)?.exists(), "{path} is left");
     }
-    let kept = host.exec(&["sh", "-c", "ls /var/lib/guard || true"])?;
-    ensure!(kept.is_empty(), "what was taken over is kept: {kept}");
+    let kept = there(guarded)?;
+    ensure!(kept == there_before, "what was taken over is kept: {kept}, before {there_before}");
     let pins = host.exec(&["sh", "-c", "ls /run/guard/bpf/links || true"])?;
     ensure!(pins.is_empty(), "guard is in the kernel still: {pins}");
     guarded.wait_until_cut_off(ATTACKER, SSH)?;

@@ -11,6 +11,7 @@ mod plan;
 mod readable;
 mod record;
 mod switch;
+mod taken;
 mod units;
 
 use std::fs;

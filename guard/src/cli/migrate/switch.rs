@@ -8,9 +8,7 @@
 //! it when it ends, so there it is killed. Back: likewise.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Instant;
 
@@ -18,6 +16,7 @@ use super::asked;
 use super::handover::{INTERVAL, Ours, PATIENCE, bans, hand_over, held};
 use super::plan::{Plan, shares_table};
 use super::record::Record;
+use super::taken;
 use super::units::{EXPIRY, FAIL2BAN, GUARD, is, kill_fail2ban, systemctl};
 use super::{DIRECTORY, Host};
 use crate::cli::{Failure, output};
@@ -43,8 +42,8 @@ pub(super) fn apply(host: &Host, plan: &Plan, force: bool) -> Result<(), Failure
     // Then guard's nft backend may have adopted their table.
     let shared = there.fail2ban_active && shares_table(&theirs(host));
     host.keep(&there, known.as_ref())?;
-    let had_store = host.settings.store().exists();
-    let before = Before { record: &there, known: known.as_ref(), guard_ran, had_store, shared };
+    let had = taken::stored(&host.settings.store())?;
+    let before = Before { record: &there, known: known.as_ref(), guard_ran, had, shared };
     take_over(host, plan, &before, force).map_err(|failure| put_back(host, &before, &failure))?;
     // From here on only guard is there, and there is no way but on.
     if there.fail2ban_active
@@ -97,8 +96,9 @@ struct Before<'h> {
     /// What an earlier migration kept.
     known: Option<&'h Record>,
     guard_ran: bool,
-    /// Whether guard knew anything: bans that it took over are not its own before the switch.
-    had_store: bool,
+    /// What guard banned, if it knew anything: bans that it took over are not its own before the
+    /// switch.
+    had: Option<HashSet<(JailName, Prefix)>>,
     /// Whether Fail2Ban runs and has the table that guard's nft backend has.
     shared: bool,
 }
@@ -139,29 +139,18 @@ fn go_on(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
     if !before.record.guard_enabled {
         let _ = systemctl(&["disable", GUARD]);
     }
+    // Else whom Fail2Ban lets in from now on would be banned by what was taken over.
+    let store = host.settings.store();
+    match &before.had {
+        Some(had) => taken::forget_but(&store, had)?,
+        None if before.guard_ran => {}
+        None => taken::remove(&store)?,
+    }
     if before.guard_ran {
         return systemctl(&["start", GUARD]);
     }
     let _ = systemctl(&["stop", EXPIRY]);
-    leave(&host.settings, before.shared)?;
-    if before.had_store { Ok(()) } else { forget_store(&host.settings.store()) }
-}
-
-/// Removes a store that this migration made. Else whom Fail2Ban lets in from now on would be
-/// banned by what is in it, when guard starts one day.
-fn forget_store(store: &Path) -> Result<(), Failure> {
-    for suffix in ["", "-wal", "-shm", ".lock"] {
-        let mut file = store.as_os_str().to_owned();
-        file.push(suffix);
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                let file = Path::new(&file).display();
-                return Err(Failure::NotDone(format!("removing {file}: {error}")));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    leave(&host.settings, before.shared)
 }
 
 /// Removes guard from the kernel; a table that is Fail2Ban's too stays, and is Fail2Ban's.
