@@ -3,8 +3,12 @@
 //!
 //! Each forgery accuses an address of its own, and is seen to be in the journal.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use guard_tests::container::USER;
+use guard_tests::fail2ban::Package;
 use guard_tests::installed::Installed;
 use guard_tests::lan::{ATTACKER, NEIGHBOUR};
 use guard_tests::root::Suite;
@@ -38,16 +42,30 @@ const TIMES: usize = 6;
 /// Without logind, all that a session runs is in sshd's own unit.
 #[test]
 fn in_the_unit_of_sshd_itself() -> Result<()> {
-    nobody_is_banned(Suite::Bookworm, &WAYS)
+    nobody_is_banned(&Installed::booted(Suite::Bookworm, "nft")?, &WAYS)
 }
 
 #[test]
 fn in_a_session_and_in_a_users_unit() -> Result<()> {
-    nobody_is_banned(Suite::Trixie, &[&WAYS[..], &[USER_UNIT]].concat())
+    let ways = [&WAYS[..], &[USER_UNIT]].concat();
+    nobody_is_banned(&Installed::booted(Suite::Trixie, "nft")?, &ways)
 }
 
-fn nobody_is_banned(suite: Suite, ways: &[&str]) -> Result<()> {
-    let guarded = Installed::booted(suite, "nft")?;
+/// The same with Fail2Ban's filter of sshd instead of guard's own.
+#[test]
+fn with_the_stock_filter() -> Result<()> {
+    let mut guarded = Installed::new(Suite::Bookworm, "nft")?;
+    let (theirs, ours) = (Package::fetch()?.configuration(), guarded.host.root().join("etc/guard"));
+    for name in ["common.conf", "sshd.conf"] {
+        let file = Path::new("filter.d").join(name);
+        fs::copy(theirs.join(&file), ours.join(&file))?;
+    }
+    guarded.host.boot()?;
+    guarded.wait_until_active()?;
+    nobody_is_banned(&guarded, &WAYS)
+}
+
+fn nobody_is_banned(guarded: &Installed, ways: &[&str]) -> Result<()> {
     let mut accused = Vec::new();
     for (tag, unit, before, after) in DAEMONS {
         for way in ways {
@@ -76,6 +94,7 @@ fn nobody_is_banned(suite: Suite, ways: &[&str]) -> Result<()> {
     guarded.wait_for_bans(&["proxmox 10.3.0.1", "sshd 10.3.0.1"])?;
     let (log, journal) =
         (guarded.log()?, guarded.host.exec(&["journalctl", "--output=cat", "--no-pager"])?);
+    ensure!(log.contains("Found 10.3.0.1 "), "who is accused rightly is not in the log: {log}");
     for (address, way) in accused {
         let said = journal.lines().filter(|line| line.contains(&format!("{address} "))).count();
         ensure!(said >= TIMES, "{said} entries about {address} in the journal, by: {way}");
