@@ -13,6 +13,7 @@ mod table;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -186,7 +187,9 @@ fn run_until(host: &Installed, text: &str, meanwhile: Deed, shows: Look) -> Resu
     listening.join().ok();
     let said = so_far();
     shown.with_context(|| format!("it said:\n{said}"))?;
-    Ok((code.code().unwrap_or(states::TERMINATED), said))
+    // As a shell tells it.
+    let signal = code.signal().map(|signal| 128 + signal);
+    Ok((code.code().or(signal).context("neither ended nor killed")?, said))
 }
 
 /// Ended when it is dropped.
