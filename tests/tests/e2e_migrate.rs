@@ -189,6 +189,9 @@ fn what_fails_leaves_fail2ban_in_charge(backend: &str) -> Result<()> {
     let stored = Store::open_existing(&store)?.bans()?;
     let stored: Vec<String> = stored.iter().map(|ban| ban.source.to_string()).collect();
     ensure!(stored == ["10.3.0.1"], "{stored:?}");
+    // Nor when what guard knew cannot be read: nothing was begun then.
+    fs::write(&store, "no database at all, though long enough for the header of one".repeat(9))?;
+    refused(&["--apply"], 1, &["guard.sqlite3", "damaged"]).context("a damaged store")?;
     guarded.host.exec(&["sh", "-c", "rm /var/lib/guard/guard.sqlite3*"])?;
     fs::remove_dir_all(&drop_in)?;
     guarded.host.exec(&["systemctl", "daemon-reload"])?;

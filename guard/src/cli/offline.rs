@@ -10,7 +10,7 @@ use crate::core::effects::Outcome;
 use crate::core::engine::Engine;
 use crate::core::jail::{Jail, JailName};
 use crate::daemon::stored::{self, Recalled};
-use crate::daemon::{backend, run};
+use crate::daemon::{backend, keeping, run};
 use crate::store::{Store, StoreError, StoredBan};
 
 /// Ends bans; `None` when an agent is there after all, which is starting or stopping.
@@ -54,7 +54,20 @@ pub(super) fn unban(
              stored, but not in the kernel",
         );
     }
-    let Recalled { stored, .. } = stored::recall(&mut store, &jails).map_err(|e| not_done(&e))?;
+    let mut recalled = stored::recall(&mut store, &jails).map_err(|e| not_done(&e))?;
+    if keeping::is_lacking(&settings.store()) {
+        // Whom only the kernel knows stays banned, but for those who are let in now.
+        let known = recalled.stored.bans.len();
+        recalled = keeping::adopt(Some(recalled), settings, &jails, now);
+        let mut held = recalled.stored.bans.split_off(known);
+        held.retain(|ban| {
+            let is_meant = |whom: &Prefix| ban.source.contains(whom);
+            jail.is_some_and(|name| jails[ban.jail.index()].name != *name)
+                || sources.is_some_and(|all| !all.iter().any(is_meant))
+        });
+        recalled.stored.bans.append(&mut held);
+    }
+    let Recalled { stored, .. } = recalled;
     let (engine, _) = Engine::restore(
         jails,
         settings.allow.clone(),

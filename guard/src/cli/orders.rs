@@ -31,8 +31,8 @@ pub(super) struct BanArguments {
     /// How long, as in `bantime`: 600, 1h 30m, 2d, or -1 for ever.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     time: Option<String>,
-    /// Ban even what is on an allow-list or is this host's own address. This can lock
-    /// you out.
+    /// Ban even what is on an allow-list or is this host's own address, and say of each what
+    /// that is. This can lock you out.
     #[arg(long)]
     force: bool,
 }
@@ -63,15 +63,31 @@ pub(super) fn ban(context: &Context, arguments: &BanArguments) -> Result<(), Fai
             None => BanTime::Forever,
         }),
     };
-    let request = Request::Ban {
-        jail: jail(&arguments.jail)?,
-        sources: sources(&arguments.addresses)?,
-        ban_time,
-        force: arguments.force,
+    let jail = jail(&arguments.jail)?;
+    let ask = |sources, force| {
+        let request = Request::Ban { jail: jail.clone(), sources, ban_time, force };
+        match context.ask(&request)? {
+            Response::Done(outcome) => Ok(outcome),
+            _ => Err(Failure::NotDone("the agent answered something else".to_owned())),
+        }
     };
-    let Response::Done(outcome) = context.ask(&request)? else {
-        return Err(Failure::NotDone("the agent answered something else".to_owned()));
-    };
+    let mut outcome = ask(sources(&arguments.addresses)?, false)?;
+    let is_allowed = |(_, allowed): &(Prefix, Allowed)| !matches!(allowed, Allowed::NoRoom);
+    if arguments.force && outcome.refused.iter().any(is_allowed) {
+        let (overruled, refused) = outcome.refused.into_iter().partition(is_allowed);
+        outcome.refused = refused;
+        // Before it is done: it may be the last that comes through.
+        for (source, allowed) in &overruled as &Vec<(Prefix, Allowed)> {
+            output::talk(&format!(
+                "{source}: {allowed}; --force cuts it off from the ports of {jail} all the same, \
+                 until `guardctl unban {jail} {source}`"
+            ));
+        }
+        let forced = ask(overruled.into_iter().map(|(source, _)| source).collect(), true)?;
+        outcome.changed += forced.changed;
+        outcome.refused.extend(forced.refused);
+        outcome.unchanged.extend(forced.unchanged);
+    }
     tell(context, &outcome, "already banned")
 }
 

@@ -20,6 +20,12 @@ pub enum ClientError {
     /// The socket is there, but not for this user.
     #[error("not allowed to talk to the agent at {}: be root or in the group guard", .0.display())]
     NotAllowed(PathBuf),
+    /// It listens, and that is all.
+    #[error(
+        "the agent at {} does not answer; `systemctl kill --signal=KILL guard` has systemd start another, and while `systemctl stop guard` holds, unban and detach work without it",
+        .0.display()
+    )]
+    Hangs(PathBuf),
     /// The conversation broke off.
     #[error("talking to the agent at {}: {cause}", path.display())]
     Broken {
@@ -109,8 +115,12 @@ impl Watching {
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     let stream =
         UnixStream::connect(socket).map_err(|cause| ClientError::connecting(socket, cause))?;
-    converse(stream, request)
-        .map_err(|cause| ClientError::Broken { path: socket.to_owned(), cause })
+    converse(stream, request).map_err(|cause| match cause.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            ClientError::Hangs(socket.to_owned())
+        }
+        _ => ClientError::Broken { path: socket.to_owned(), cause },
+    })
 }
 
 fn converse(stream: UnixStream, request: &Request) -> io::Result<Response> {

@@ -7,8 +7,8 @@ use crate::core::addr::Prefix;
 use crate::core::effects::Change;
 use crate::core::jail::JailName;
 use crate::core::time::Timestamp;
-use crate::store::fill::Filling;
-use crate::store::{StoreError, Totals};
+use crate::store::StoreError;
+use crate::store::fill::{Rewrite, Whole};
 
 /// What makes changes durable: the [`Store`](crate::store::Store); in simulations, one that
 /// crashes.
@@ -39,17 +39,22 @@ pub trait Keep: fmt::Debug + Send {
     ///
     /// # Errors
     /// As [`Keep::persist`].
-    fn fill(
+    fn fill(&mut self, rewrite: Rewrite, whole: Whole<'_>) -> Result<(), StoreError>;
+
+    /// As [`Store::unban`](crate::store::Store::unban).
+    ///
+    /// # Errors
+    /// As [`Keep::persist`].
+    fn unban(
         &mut self,
-        filling: Filling,
-        known: &mut dyn Iterator<Item = Change>,
-        totals: &[Totals],
-        jails: &[JailName],
+        jail: Option<&JailName>,
+        sources: Option<&[Prefix]>,
+        now: Timestamp,
     ) -> Result<(), StoreError>;
 
     /// Whether it must be filled, because it is another than before, or than none; asked once
     /// for each such store.
-    fn wants_filling(&mut self) -> Option<Filling> {
+    fn wants_filling(&mut self) -> Option<Rewrite> {
         None
     }
 

@@ -18,6 +18,7 @@ pub mod detached;
 pub mod enforcing;
 pub mod figures;
 pub mod keep;
+pub mod keeper;
 pub mod keeping;
 pub mod log;
 pub mod meters;

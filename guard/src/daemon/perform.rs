@@ -170,7 +170,9 @@ impl Performer {
         let wake_at = effects.wake_at;
         self.count(&effects.persist);
         self.unstored.push(std::mem::take(&mut effects.persist));
-        if to.is_some() || self.store_problem.is_none() || self.is_due() {
+        // Whoever orders something is told whether it is stored, but for what takes long.
+        let asks = to.is_some() && !self.unstored.is_large();
+        if asks || self.store_problem.is_none() || self.is_due() {
             self.retry();
         }
         self.hand_on(effects, to);
@@ -194,7 +196,9 @@ impl Performer {
                 Err(error) => {
                     self.meters.store_refused();
                     // A damaged store has given way to a new one.
-                    if other {
+                    if other
+                        && matches!(error, StoreError::Damaged { .. } | StoreError::Missing { .. })
+                    {
                         continue;
                     }
                     self.fall_behind(&error, took);
@@ -334,11 +338,13 @@ impl Performer {
     }
 
     /// An unban in all jails is meant for those as well that are not started, of which
-    /// only the store knows.
+    /// only the store knows; and each for what nobody could read in it.
     fn include_others(&mut self, order: &Request) {
-        if let Request::Unban { jail: None, sources } = order {
+        let Request::Unban { jail, sources } = order else { return };
+        if jail.is_none() {
             self.unstored.push_others(sources.clone());
         }
+        self.unstored.push_ordered(jail.as_ref(), sources.as_deref(), (self.now)().wall);
     }
 
     fn send(&self, job: Job) {

@@ -36,12 +36,7 @@ pub fn recall(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError>
 /// # Errors
 /// When nothing can be read.
 pub fn salvage(store: &mut Store, jails: &[Jail]) -> Result<Recalled, StoreError> {
-    let mut recalled = read(jails, |ban| store.salvage_with(ban))?;
-    if recalled.positions.is_empty() {
-        // The logs are read once more, and would be counted twice.
-        recalled.stored.failures.clear();
-    }
-    Ok(recalled)
+    read(jails, |ban| store.salvage_with(ban))
 }
 
 fn read(

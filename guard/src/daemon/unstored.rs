@@ -15,10 +15,10 @@ use crate::core::effects::Change;
 use crate::core::engine::Engine;
 use crate::core::entry::Position;
 use crate::core::jail::JailName;
-use crate::core::reason::Reason;
+use crate::core::time::Timestamp;
 use crate::daemon::keep::Keep;
 use crate::daemon::perform::Total;
-use crate::store::fill::Filling;
+use crate::store::fill::{Rewrite, Whole};
 use crate::store::{StoreError, Totals};
 
 /// So many changes are held one by one: some ten megabytes, the failures of a day on a host
@@ -34,9 +34,11 @@ pub struct Unstored {
     /// Changes in them.
     changes: usize,
     /// All that is known is to be written after them.
-    filling: Option<Filling>,
+    rewrite: Option<Rewrite>,
     /// Changes that are not held, because all that is known will have them.
     known: usize,
+    /// The store has what nobody knows.
+    unread: bool,
     /// How far each source was read.
     positions: BTreeMap<String, Position>,
 }
@@ -57,6 +59,9 @@ enum Unit {
     Changes(Vec<Change>),
     /// An end of bans in all jails that are not started.
     Others(Option<Vec<Prefix>>),
+    /// An end of bans by hand, which a store that nobody could read may have: of one jail or of
+    /// all, of these sources or of everybody.
+    Ordered(Option<JailName>, Option<Vec<Prefix>>, Timestamp),
 }
 
 impl Unstored {
@@ -69,7 +74,12 @@ impl Unstored {
 
     /// Whether the store has everything.
     pub fn is_empty(&self) -> bool {
-        self.units.is_empty() && self.filling.is_none()
+        self.units.is_empty() && self.rewrite.is_none()
+    }
+
+    /// Whether writing it takes long.
+    pub fn is_large(&self) -> bool {
+        self.rewrite.is_some()
     }
 
     /// How many changes the store does not have.
@@ -84,22 +94,30 @@ impl Unstored {
                 self.note(position);
             }
         }
-        if let Some(filling) = self.filling {
-            let before = changes.len();
-            changes.retain(|change| is_held(change, filling));
-            self.known += before - changes.len();
+        if self.rewrite.is_some() {
+            self.known += changes.len();
+            return;
         }
         if changes.is_empty() {
             return;
         }
-        self.append(changes);
+        self.append(&mut changes);
         if self.changes > MOST {
-            match self.filling {
-                // What nobody could read for so long ends when it says itself.
-                Some(_) => self.units.clear(),
-                None => self.fill(Filling::Afresh),
-            }
-            self.recount();
+            self.fill(if self.unread { Rewrite::Beside } else { Rewrite::Afresh });
+        }
+    }
+
+    /// Adds an end of bans by hand, if it is not among the changes that an input led to.
+    pub fn push_ordered(
+        &mut self,
+        jail: Option<&JailName>,
+        sources: Option<&[Prefix]>,
+        now: Timestamp,
+    ) {
+        if self.rewrite == Some(Rewrite::Beside) {
+            self.changes += 1;
+            let sources = sources.map(<[Prefix]>::to_vec);
+            self.units.push_back(Unit::Ordered(jail.cloned(), sources, now));
         }
     }
 
@@ -110,16 +128,22 @@ impl Unstored {
     }
 
     /// From now on all that is known is to be written, whatever the store has.
-    pub fn fill(&mut self, filling: Filling) {
-        self.filling = Some(filling);
+    pub fn fill(&mut self, rewrite: Rewrite) {
+        self.rewrite = Some(rewrite);
+        self.unread = rewrite == Rewrite::Beside;
+        let before = self.changes;
+        let unread = self.unread;
         self.units.retain_mut(|unit| match unit {
             Unit::Others(_) => true,
+            Unit::Ordered(..) => unread,
             Unit::Changes(changes) => {
-                changes.retain(|change| is_held(change, filling));
+                // The end of a ban that only the store has is not in what is known.
+                changes.retain(|change| unread && matches!(change, Change::Unban { .. }));
                 !changes.is_empty()
             }
         });
         self.recount();
+        self.known += before.saturating_sub(self.changes);
     }
 
     /// Has the store make one transaction of the oldest of them, or else of all that is known.
@@ -128,15 +152,22 @@ impl Unstored {
     /// As [`Keep::persist`]; it is still held then.
     pub fn write_one(&mut self, store: &mut dyn Keep, known: Known<'_>) -> Result<(), StoreError> {
         let names = known.names;
-        match (self.units.front(), self.filling) {
+        match (self.units.front(), self.rewrite) {
             (Some(Unit::Changes(changes)), _) => store.persist(changes, names)?,
             (Some(Unit::Others(sources)), _) => store.unban_others(names, sources.as_deref())?,
-            (None, Some(filling)) => {
+            (Some(Unit::Ordered(jail, sources, now)), _) => {
+                store.unban(jail.as_ref(), sources.as_deref(), *now)?;
+            }
+            (None, Some(rewrite)) => {
                 let positions = self.positions.values().cloned().map(Change::Position);
-                let wanted = known.engine.knowledge().filter(|change| !is_guess(change, filling));
-                let totals = if filling == Filling::Afresh { known.totals() } else { Vec::new() };
-                store.fill(filling, &mut wanted.chain(positions), &totals, names)?;
-                (self.filling, self.known) = (None, 0);
+                let whole = Whole {
+                    changes: &mut known.engine.knowledge().chain(positions),
+                    totals: &if rewrite == Rewrite::Afresh { known.totals() } else { Vec::new() },
+                    jails: names,
+                    history: known.engine.remembers_bans(),
+                };
+                store.fill(rewrite, whole)?;
+                (self.rewrite, self.known) = (None, 0);
             }
             (None, None) => {}
         }
@@ -145,18 +176,18 @@ impl Unstored {
         Ok(())
     }
 
-    fn append(&mut self, mut changes: Vec<Change>) {
+    fn append(&mut self, changes: &mut Vec<Change>) {
         match self.units.back_mut() {
             Some(Unit::Changes(last)) if last.len() + changes.len() <= AT_ONCE => {
                 let before = last.len();
                 // In one transaction only the last position of a source is ever seen.
-                last.retain(|change| !is_overtaken(change, &changes));
-                last.append(&mut changes);
+                last.retain(|change| !is_overtaken(change, changes));
+                last.append(changes);
                 self.changes = self.changes + last.len() - before;
             }
             _ => {
                 self.changes += changes.len();
-                self.units.push_back(Unit::Changes(changes));
+                self.units.push_back(Unit::Changes(std::mem::take(changes)));
             }
         }
     }
@@ -171,7 +202,7 @@ impl Unstored {
     fn recount(&mut self) {
         let count = |unit: &Unit| match unit {
             Unit::Changes(changes) => changes.len(),
-            Unit::Others(_) => 1,
+            Unit::Others(_) | Unit::Ordered(..) => 1,
         };
         self.changes = self.units.iter().map(count).sum();
     }
@@ -186,19 +217,6 @@ impl Known<'_> {
         };
         self.names.iter().zip(self.totals).map(of).collect()
     }
-}
-
-/// Whether a change is not in what is known later: the end of a ban that only a store knows
-/// which nobody could read.
-fn is_held(change: &Change, filling: Filling) -> bool {
-    filling == Filling::Beside && matches!(change, Change::Unban { .. })
-}
-
-/// Whether it is a ban that was taken over from the kernel, and which a store that nobody could
-/// read has with its true end and reason.
-fn is_guess(change: &Change, filling: Filling) -> bool {
-    let Change::Prolong(ban) = change else { return false };
-    filling == Filling::Beside && matches!(ban.reason, Reason::Failures { count: 0, .. })
 }
 
 fn is_overtaken(change: &Change, by: &[Change]) -> bool {

@@ -118,11 +118,11 @@ mod tests {
     #[test]
     fn only_administrators_count() {
         let accounts = Accounts::of(
-            "root:x:0:0::/:/bin/sh\nann:x:1000:1000::/:/bin/sh\neve:x:1002:1002::/:/bin/sh\n",
-            "sudo:x:27:ann\nguard:x:990:\n",
+            "root:x:0:0::/:/bin/sh\nann:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\neve:x:1002:1002::/:/bin/sh\n",
+            "sudo:x:27:ann\nguard:x:990:bob\n",
         );
-        let counts = [0, 1000, 1002, 4711].map(|user| administers(user, &accounts));
-        assert_eq!(counts, [true, true, false, false]);
+        let counts = [0, 1000, 1001, 1002, 4711].map(|user| administers(user, &accounts));
+        assert_eq!(counts, [true, true, true, false, false]);
     }
 
     #[test]

@@ -3,43 +3,61 @@
 //! Input: all changes that make what is known, and totals. Output: one transaction. Invariant:
 //! what belongs to jails that are not started stays; so does the record.
 
-use rusqlite::{TransactionBehavior, params};
+use rusqlite::types::FromSql;
+use rusqlite::{OptionalExtension as _, TransactionBehavior, params};
 
-use super::persist::{Failed, Writer};
+use super::persist::{Failed, Writer, encoded};
 use super::{Durability, Store, StoreError, Totals};
+use crate::core::addr::Prefix;
 use crate::core::effects::Change;
-use crate::core::jail::JailName;
+use crate::core::jail::{JailId, JailName};
+use crate::core::reason::Reason;
 
 /// Changes that are put in order and written in one go.
 const AT_ONCE: usize = 10_000;
 
 /// Whether what a store has counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filling {
+pub enum Rewrite {
     /// All of it is known, and what is known takes its place.
     Afresh,
-    /// It could not be read: bans in it stay, and so do totals and earlier bans.
+    /// It could not be read: bans in it stay, and of two the one that lasts longer; so do
+    /// pardons, totals and earlier bans, and of these what tells of more.
     Beside,
 }
 
+/// All that is known of the started jails.
+pub struct Whole<'a> {
+    /// The changes that make it.
+    pub changes: &'a mut dyn Iterator<Item = Change>,
+    /// Totals of all of these jails.
+    pub totals: &'a [Totals],
+    /// Their names, by [`JailId`](crate::core::jail::JailId).
+    pub jails: &'a [JailName],
+    /// Whether earlier bans are among it, because a jail asks for them.
+    pub history: bool,
+}
+
+impl std::fmt::Debug for Whole<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Whole").field("jails", &self.jails).finish_non_exhaustive()
+    }
+}
+
 impl Store {
-    /// Makes all that is known durable, in one transaction: of the started `jails` nothing
-    /// else is stored then, but as [`Filling`] says.
+    /// Makes all that is known durable, in one transaction: of the started jails nothing else
+    /// is stored then, but as [`Rewrite`] says.
     ///
     /// # Errors
     /// As [`Store::persist`].
-    pub fn fill(
-        &mut self,
-        filling: Filling,
-        known: &mut dyn Iterator<Item = Change>,
-        totals: &[Totals],
-        jails: &[JailName],
-    ) -> Result<(), StoreError> {
+    pub fn fill(&mut self, rewrite: Rewrite, whole: Whole<'_>) -> Result<(), StoreError> {
+        let Whole { changes, totals, jails, history } = whole;
         self.wait_for_disk(Durability::Now)?;
         self.change(jails, |writer| {
             let mut tables = vec!["failure", "awaited", "named", "correlation"];
-            if filling == Filling::Afresh {
+            if rewrite == Rewrite::Afresh {
                 tables.extend(["ban", "pardon"]);
+                tables.extend(history.then_some("history"));
             }
             for jail in jails {
                 let row = writer.row_of(jail)?;
@@ -48,9 +66,12 @@ impl Store {
                 }
             }
             loop {
-                let some: Vec<Change> = known.take(AT_ONCE).collect();
+                let mut some: Vec<Change> = changes.take(AT_ONCE).collect();
                 if some.is_empty() {
                     break;
+                }
+                if rewrite == Rewrite::Beside {
+                    some = writer.what_tells_more(some)?;
                 }
                 writer.write_known(&some)?;
             }
@@ -90,5 +111,59 @@ impl Store {
                 Err(StoreError::UnknownJail { jail, started: jails.len() })
             }
         }
+    }
+}
+
+impl Writer<'_> {
+    /// The changes but for bans that end no later, and pasts with no more bans, than what is
+    /// stored.
+    fn what_tells_more(&mut self, changes: Vec<Change>) -> Result<Vec<Change>, Failed> {
+        let mut more = Vec::with_capacity(changes.len());
+        for change in changes {
+            let tells_more = match &change {
+                Change::Prolong(ban) => {
+                    // Nobody knows how long a ban lasts that was taken over from the kernel.
+                    let guessed = matches!(ban.reason, Reason::Failures { count: 0, .. });
+                    let sql = "SELECT until FROM ban WHERE jail = ?1 AND source = ?2";
+                    match self.stored::<Option<i64>>(sql, ban.jail, &ban.source)? {
+                        None => true,
+                        Some(None) => false,
+                        Some(Some(until)) => {
+                            !guessed && ban.until.is_none_or(|new| new.micros() > until)
+                        }
+                    }
+                }
+                Change::Remember { jail, source, past: Some(past) } => {
+                    let sql = "SELECT count FROM history WHERE jail = ?1 AND source = ?2";
+                    let stored = self.stored::<u32>(sql, *jail, source)?;
+                    stored.is_none_or(|count| past.count > count)
+                }
+                Change::Pardon { jail, source, until: Some(until) } => {
+                    let sql = "SELECT until FROM pardon WHERE jail = ?1 AND source = ?2";
+                    let row = self.row(*jail)?;
+                    let whom = source.as_ref().map(encoded).unwrap_or_default();
+                    let mut statement = self.transaction.prepare_cached(sql)?;
+                    let stored = statement.query_row(params![row, whom], |row| row.get(0));
+                    stored.optional()?.is_none_or(|stored: i64| until.micros() > stored)
+                }
+                _ => true,
+            };
+            if tells_more {
+                more.push(change);
+            }
+        }
+        Ok(more)
+    }
+
+    fn stored<T: FromSql>(
+        &mut self,
+        sql: &str,
+        jail: JailId,
+        source: &Prefix,
+    ) -> Result<Option<T>, Failed> {
+        let jail = self.row(jail)?;
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let found = statement.query_row(params![jail, encoded(source)], |row| row.get(0));
+        Ok(found.optional()?)
     }
 }

@@ -1,5 +1,6 @@
 //! Tables into values, at the start.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -43,7 +44,8 @@ impl Store {
     }
 
     /// As [`Store::load_with`], but what cannot be read is left out, if anything can be read:
-    /// for a store that is damaged. What is not damaged is as it was.
+    /// for a store that is damaged. What is not damaged is as it was; where failures or
+    /// positions are not whole there are none of either, so that the logs are read again.
     ///
     /// # Errors
     /// When nothing can be read.
@@ -63,18 +65,25 @@ impl Store {
         // One read transaction: a writer in between changes nothing of what is read.
         let snapshot = self.connection.transaction()?;
         let (names, totals) = jails(&snapshot)?;
-        let from = Tables { connection: &snapshot, names: &names, damage };
+        let cut = Cell::new(false);
+        let from = Tables { connection: &snapshot, names: &names, damage, cut: &cut };
         let bans = from.bans("ban", make)?;
+        cut.set(false);
+        let (mut failures, mut positions) = (from.failures()?, from.positions()?);
+        if cut.get() {
+            failures.clear();
+            positions.clear();
+        }
         let stored = Stored {
             bans: Vec::new(),
-            failures: from.failures()?,
+            failures,
             correlations: from.correlations()?,
             pardons: from.pardons()?,
             history: from.history()?,
             awaited: from.bans("awaited", StoredBan::clone)?,
             names: from.named()?,
             lists: from.lists()?,
-            positions: from.positions()?,
+            positions,
             totals,
         };
         Ok((stored, bans))
@@ -89,7 +98,8 @@ impl Store {
         let failed = |cause| worded(&path, cause);
         let snapshot = self.connection.transaction().map_err(failed)?;
         let (names, _) = jails(&snapshot).map_err(failed)?;
-        let from = Tables { connection: &snapshot, names: &names, damage: Damage::Refused };
+        let (damage, cut) = (Damage::Refused, &Cell::new(false));
+        let from = Tables { connection: &snapshot, names: &names, damage, cut };
         from.bans("ban", StoredBan::clone).map_err(failed)
     }
 }
@@ -106,6 +116,8 @@ struct Tables<'a> {
     connection: &'a rusqlite::Connection,
     names: &'a Names,
     damage: Damage,
+    /// Set when a row is left out.
+    cut: &'a Cell<bool>,
 }
 
 pub(super) fn jails(connection: &rusqlite::Connection) -> rusqlite::Result<(Names, Vec<Totals>)> {
@@ -249,8 +261,12 @@ impl Tables<'_> {
     ) -> rusqlite::Result<Vec<T>> {
         let leave_out = self.damage == Damage::LeftOut;
         let mut made = Vec::with_capacity(count);
+        let is_left_out = || {
+            self.cut.set(leave_out);
+            leave_out
+        };
         let mut statement = match self.connection.prepare(sql) {
-            Err(_) if leave_out => return Ok(made),
+            Err(_) if is_left_out() => return Ok(made),
             statement => statement?,
         };
         let mut rows = statement.query([])?;
@@ -258,10 +274,10 @@ impl Tables<'_> {
             match rows.next() {
                 Ok(None) => return Ok(made),
                 // Of what comes after a damaged page nothing is known.
-                Err(_) if leave_out => return Ok(made),
+                Err(_) if is_left_out() => return Ok(made),
                 row => match row?.map(&mut make).transpose() {
                     Ok(one) => made.extend(one),
-                    Err(_) if leave_out => {}
+                    Err(_) if is_left_out() => {}
                     Err(cause) => return Err(cause),
                 },
             }

@@ -351,7 +351,7 @@ impl Writer<'_> {
     }
 
     /// The jail's row, made at its first mention.
-    fn row(&mut self, jail: JailId) -> Result<i64, Failed> {
+    pub(super) fn row(&mut self, jail: JailId) -> Result<i64, Failed> {
         self.row_of(self.jails.get(jail.index()).ok_or(Failed::UnknownJail(jail))?)
     }
 

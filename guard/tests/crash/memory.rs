@@ -20,7 +20,7 @@ use guard::core::jail::{JailId, JailName};
 use guard::core::time::Timestamp;
 use guard::daemon::keep::Keep;
 use guard::daemon::perform::Total;
-use guard::store::fill::Filling;
+use guard::store::fill::{Rewrite, Whole};
 use guard::store::{StoreError, Totals};
 
 use crate::faults::{self, Numbers, Place, reach};
@@ -121,18 +121,22 @@ impl Keep for Kept {
         Ok(())
     }
 
-    fn fill(
+    fn unban(
         &mut self,
-        filling: Filling,
-        known: &mut dyn Iterator<Item = Change>,
-        totals: &[Totals],
-        jails: &[JailName],
+        _: Option<&JailName>,
+        _: Option<&[Prefix]>,
+        _: Timestamp,
     ) -> Result<(), StoreError> {
-        assert_eq!(filling, Filling::Afresh, "every store here can be read");
+        unreachable!("every store here can be read")
+    }
+
+    fn fill(&mut self, rewrite: Rewrite, whole: Whole<'_>) -> Result<(), StoreError> {
+        let Whole { changes, totals, jails, .. } = whole;
+        assert_eq!(rewrite, Rewrite::Afresh, "every store here can be read");
         reach(Place::Write).map_err(refused)?;
         // Nothing of what it had is left: what is known must be all.
         let mut tables = Tables::default();
-        tables.apply(&known.collect::<Vec<Change>>());
+        tables.apply(&changes.collect::<Vec<Change>>());
         tables.totals.clear();
         for Totals { jail, failures, bans } in totals {
             let jail = jails.iter().position(|name| name == jail).expect("a jail");
@@ -143,8 +147,8 @@ impl Keep for Kept {
         reach(Place::Transaction).map_err(refused)
     }
 
-    fn wants_filling(&mut self) -> Option<Filling> {
-        faults::lacking().then_some(Filling::Afresh)
+    fn wants_filling(&mut self) -> Option<Rewrite> {
+        faults::lacking().then_some(Rewrite::Afresh)
     }
 }
 

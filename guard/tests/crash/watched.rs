@@ -8,8 +8,8 @@ use guard::core::effects::Change;
 use guard::core::jail::JailName;
 use guard::core::time::Timestamp;
 use guard::daemon::keep::Keep;
-use guard::store::fill::Filling;
-use guard::store::{Store, StoreError, Totals};
+use guard::store::fill::{Rewrite, Whole};
+use guard::store::{Store, StoreError};
 
 use crate::faults::{self, Place, reach};
 
@@ -38,20 +38,23 @@ impl Keep for Watched {
         self.0.record_drops(now, packets, bytes)
     }
 
-    fn fill(
+    fn unban(
         &mut self,
-        filling: Filling,
-        known: &mut dyn Iterator<Item = Change>,
-        totals: &[Totals],
-        jails: &[JailName],
+        _: Option<&JailName>,
+        _: Option<&[Prefix]>,
+        _: Timestamp,
     ) -> Result<(), StoreError> {
+        unreachable!("every store here can be read")
+    }
+
+    fn fill(&mut self, rewrite: Rewrite, whole: Whole<'_>) -> Result<(), StoreError> {
         let _ = reach(Place::Transaction);
-        let filled = self.0.fill(filling, known, totals, jails);
+        let filled = self.0.fill(rewrite, whole);
         let _ = reach(Place::Transaction);
         filled
     }
 
-    fn wants_filling(&mut self) -> Option<Filling> {
-        faults::lacking().then_some(Filling::Afresh)
+    fn wants_filling(&mut self) -> Option<Rewrite> {
+        faults::lacking().then_some(Rewrite::Afresh)
     }
 }

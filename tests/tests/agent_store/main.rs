@@ -203,6 +203,32 @@ fn what_can_be_read_of_a_damaged_store_is_in_force() -> Result<()> {
     world.agent.stop()
 }
 
+/// An agent died when the damaged store was put aside and the new one had nothing yet.
+#[test]
+fn what_a_new_store_lacks_is_not_taken_for_over() -> Result<()> {
+    let lan = Lan::new()?;
+    for backend in ["xdp", "nft"] {
+        let mut world = World::new(&lan, backend)?;
+        world.fail_until_banned(ATTACKER_V6)?;
+        world.agent.stop()?;
+        let store = world.store();
+        fs::remove_file(&store)?;
+        drop(Store::open(&store)?);
+        fs::write(beside(&store, ".lacking"), "")?;
+        // Nor by who lets somebody in before the next one starts.
+        world.agent.guardctl(&["unban", "sshd", &ATTACKER_V6.to_string()])?;
+        world.wait_for_answer(ATTACKER_V6, true)?;
+        ensure!(world.answer(ATTACKER)? != Answer::Connected, "{backend}: it got in");
+        world.agent.start()?;
+        ensure!(world.answer(ATTACKER)? != Answer::Connected, "{backend}: it got in");
+        ensure!(world.answer(ATTACKER_V6)? == Answer::Connected, "{backend}: it was let in");
+        world.wait_until_stored(&[ATTACKER])?;
+        ensure!(!beside(&store, ".lacking").exists(), "{backend}: nothing is lacking");
+        world.agent.stop()?;
+    }
+    Ok(())
+}
+
 /// The store of a started agent lies beside the new one as these parts, which has all bans.
 fn is_put_aside(world: &mut World<'_>, parts: &[(&str, Vec<u8>)]) -> Result<()> {
     let aside = world.put_aside()?;

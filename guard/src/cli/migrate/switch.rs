@@ -41,8 +41,8 @@ pub(super) fn apply(host: &Host, plan: &Plan, force: bool) -> Result<(), Failure
     let there = host.record()?;
     // Then guard's nft backend may have adopted their table.
     let shared = there.fail2ban_active && shares_table(&theirs(host));
-    host.keep(&there, known.as_ref())?;
     let had = taken::stored(&host.settings.store())?;
+    host.keep(&there, known.as_ref())?;
     let before = Before { record: &there, known: known.as_ref(), guard_ran, had, shared };
     take_over(host, plan, &before, force).map_err(|failure| put_back(host, &before, &failure))?;
     // From here on only guard is there, and there is no way but on.

@@ -32,6 +32,13 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whether earlier bans are among it: only if a jail asks for them.
+    pub fn remembers_bans(&self) -> bool {
+        self.history.is_some()
+    }
+}
+
 impl Cell {
     fn pardoned(&self, jail: JailId) -> impl Iterator<Item = Change> {
         self.pardons.iter().map(move |(&source, &until)| {

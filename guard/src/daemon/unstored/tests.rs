@@ -9,6 +9,7 @@ use crate::core::filter::{self, Filter, FilterText};
 use crate::core::host::HostAddresses;
 use crate::core::jail::{Jail, JailId, LogSource};
 use crate::core::ports::{Ports, Protocols};
+use crate::core::reason::Reason;
 use crate::core::time::{Span, Timestamp};
 
 #[derive(Debug, Default)]
@@ -16,7 +17,8 @@ struct Written {
     refuses: bool,
     transactions: Vec<Vec<Change>>,
     others: Vec<(usize, Option<Vec<Prefix>>)>,
-    fillings: Vec<(usize, Filling)>,
+    ordered: Vec<(usize, Option<Vec<Prefix>>)>,
+    fillings: Vec<(usize, Rewrite)>,
 }
 
 impl Written {
@@ -48,16 +50,22 @@ impl Keep for Written {
         self.answer()
     }
 
-    fn fill(
+    fn unban(
         &mut self,
-        filling: Filling,
-        known: &mut dyn Iterator<Item = Change>,
-        _: &[Totals],
-        _: &[JailName],
+        jail: Option<&JailName>,
+        sources: Option<&[Prefix]>,
+        _: Timestamp,
     ) -> Result<(), StoreError> {
         self.answer()?;
-        self.fillings.push((self.transactions.len(), filling));
-        self.transactions.push(known.collect());
+        assert!(jail.is_none());
+        self.ordered.push((self.transactions.len(), sources.map(<[Prefix]>::to_vec)));
+        Ok(())
+    }
+
+    fn fill(&mut self, rewrite: Rewrite, whole: Whole<'_>) -> Result<(), StoreError> {
+        self.answer()?;
+        self.fillings.push((self.transactions.len(), rewrite));
+        self.transactions.push(whole.changes.collect());
         Ok(())
     }
 }
@@ -158,11 +166,11 @@ fn a_store_that_lacks_something_is_given_all_that_is_known() {
     let (mut held, mut store) = (Unstored::new(&[read]), Written::default());
     held.push(vec![unban(3), position("journal", 1)]);
     held.push_others(None);
-    held.fill(Filling::Afresh);
+    held.fill(Rewrite::Afresh);
     held.push(vec![unban(4), position("journal", 2)]);
-    assert_eq!(held.len(), 3, "two that were not held, and the others");
+    assert_eq!(held.len(), 5, "those that are not held any more count too, and the others");
     write_all(&mut held, &mut store, &engine);
-    assert_eq!((store.others, store.fillings), (vec![(0, None)], vec![(0, Filling::Afresh)]));
+    assert_eq!((store.others, store.fillings), (vec![(0, None)], vec![(0, Rewrite::Afresh)]));
     let mut bans = [taken_over(1), by_hand(2)].map(Change::Prolong).to_vec();
     bans.extend([position("file", 7), position("journal", 2)]);
     store.transactions[0].sort_by_key(|change| format!("{change:?}").replace("Prolong", "A"));
@@ -170,14 +178,25 @@ fn a_store_that_lacks_something_is_given_all_that_is_known() {
 }
 
 #[test]
-fn what_a_store_that_nobody_could_read_has_is_not_written_over() {
-    let engine = engine(vec![taken_over(1), by_hand(2)]);
+fn of_a_store_that_nobody_could_read_only_what_was_ordered_ends() {
+    let engine = engine(vec![by_hand(2)]);
     let (mut held, mut store) = (Unstored::default(), Written::default());
-    held.fill(Filling::Beside);
+    let sources = [source(7)];
+    held.push_ordered(None, Some(&sources), Timestamp::default());
+    assert!(held.is_empty(), "of others it is among the changes");
+    held.fill(Rewrite::Beside);
+    // A ban that was taken over from the kernel is over; the true one may not be.
     held.push(vec![position("journal", 1), unban(3), Change::Prolong(by_hand(2))]);
+    held.push_ordered(None, Some(&sources), Timestamp::default());
     write_all(&mut held, &mut store, &engine);
     let known = vec![Change::Prolong(by_hand(2)), position("journal", 1)];
-    assert_eq!(store.transactions, [vec![unban(3)], known]);
+    assert_eq!(store.transactions, [known]);
+    assert_eq!(store.ordered, [(0, Some(sources.to_vec()))], "before what is known");
+    assert_eq!(store.fillings, [(0, Rewrite::Beside)]);
+    // It has what nobody knows for as long as this agent lives.
+    (0..=u32::try_from(MOST).expect("it fits")).for_each(|number| held.push(vec![unban(number)]));
+    write_all(&mut held, &mut store, &engine);
+    assert_eq!(store.fillings[1..], [(store.transactions.len() - 1, Rewrite::Beside)]);
 }
 
 #[test]
