@@ -2,6 +2,7 @@
 
 mod import;
 mod reload;
+mod socket;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
