@@ -2,15 +2,15 @@
 //! installed again, purged.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context, Result, ensure};
 use guard_tests::container::USER;
 use guard_tests::installed::{Installed, UNIT};
 use guard_tests::lan::{ATTACKER, NEIGHBOUR};
-use guard_tests::package;
 use guard_tests::root::Suite;
+use guard_tests::{command, package, peers};
 use tempfile::TempDir;
 
 const SSH: u16 = 22;
@@ -72,6 +72,9 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     ensure!(guarded.host.unit(UNIT, "UnitFileState")? == "disabled");
     for path in [
         "/usr/share/man/man1/guardctl.1.gz",
+        "/usr/share/bash-completion/completions/guardctl",
+        "/usr/share/zsh/vendor-completions/_guardctl",
+        "/usr/share/fish/vendor_completions.d/guardctl.fish",
         "/etc/logrotate.d/guard",
         "/usr/share/doc/guard/migrating.md",
         "/usr/share/doc/guard/guard.cdx.json",
@@ -90,6 +93,7 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     guarded.wait_for_bans(&["sshd 10.3.0.1"])?;
     guarded.wait_until_cut_off(ATTACKER, SSH)?;
     guarded.logs_in(NEIGHBOUR)?;
+    rotated(&guarded).context("the log is rotated")?;
 
     // An upgrade: another agent, the same bans, no gap, and the administrator's file.
     let settings = guarded.host.inside("/etc/guard/guard.toml")?;
@@ -158,6 +162,50 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     fs::remove_file(guarded.host.inside(ours)?)?;
     dpkg(&guarded, &["--purge", "guard"])?;
     ensure!(left(&guarded)?.is_empty(), "{:?}", left(&guarded)?);
+    Ok(())
+}
+
+/// Has Debian's logrotate rotate the log as the package says: the same agent goes on in
+/// the new file. What is left of it the purge has to find.
+fn rotated(guarded: &Installed) -> Result<()> {
+    let place = guarded.host.inside("/root/guard-logrotate")?;
+    fs::create_dir_all(&place)?;
+    // Not installed: its timer would rotate too.
+    for (package, file) in [("logrotate", "sbin/logrotate"), ("libpopt0", "libpopt.so.0")] {
+        let tree = peers::unpacked(package)?;
+        let found = command::run(
+            "find",
+            [tree.as_os_str(), "-path".as_ref(), format!("*/{file}").as_ref()],
+        )?;
+        let found =
+            Path::new(found.lines().next().with_context(|| format!("no {file} in {package}"))?);
+        fs::copy(found, place.join(found.file_name().context("a file")?))?;
+    }
+    let agent = guarded.main_pid()?;
+    let ban = format!("[sshd] Ban {ATTACKER}");
+    guarded.wait_for_log(&ban, 1)?;
+    guarded.host.exec(&[
+        "env",
+        "LD_LIBRARY_PATH=/root/guard-logrotate",
+        "/root/guard-logrotate/logrotate",
+        "--state=/root/guard-logrotate/state",
+        "--force",
+        "/etc/logrotate.d/guard",
+    ])?;
+    let before = fs::read_to_string(guarded.host.inside("/var/log/guard/guard.log.1")?)?;
+    ensure!(before.contains(&ban), "the log before:\n{before}");
+
+    guarded.guardctl(&["ban", "sshd", "192.0.2.78"])?;
+    guarded.wait_for_log("[sshd] Ban 192.0.2.78", 1)?;
+    guarded.guardctl(&["unban", "sshd", "192.0.2.78"])?;
+    guarded.wait_for_log("[sshd] Unban 192.0.2.78", 1)?;
+    let after = guarded.log()?;
+    ensure!(!after.contains(&ban), "it is the old file still:\n{after}");
+    let aside = fs::read_to_string(guarded.host.inside("/var/log/guard/guard.log.1")?)?;
+    ensure!(aside == before, "the old file was written to:\n{aside}");
+    let of = guarded.host.exec(&["stat", "--format=%U %a", "/var/log/guard/guard.log"])?;
+    ensure!(of.trim() == "guard 640", "the new file is {of}");
+    ensure!(guarded.main_pid()? == agent, "the agent was restarted");
     Ok(())
 }
 

@@ -84,7 +84,8 @@ fn what_works_what_differs_and_what_does_not_translate() -> Result<()> {
         "jail missing: DOES NOT WORK",
         "no-such-filter",
         "action sendmail-whois-lines (sshd) is not run; a [[notify]] in guard.toml can send a mail",
-        "action my-own-script (recidive) is not run",
+        "action my-own-script (recidive) is not run; a [[notify]] in guard.toml can run a program \
+         at each ban",
         "no database",
     ] {
         ensure!(out.contains(expected), "“{expected}” is not in:\n{out}");

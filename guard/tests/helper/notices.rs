@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use guard::config::Settings;
 use guard::control::protocol::Notified;
@@ -103,8 +104,13 @@ fn now() -> Timestamp {
     Timestamp::from_seconds(1_790_000_001)
 }
 
-/// Works until the counters are these.
+/// Works until the counters are these, and no more.
 fn work_until(mut notices: Notices, socket: &Path, counts: &Counts, expected: Notified) {
+    work_on_until(&mut notices, socket, counts, expected);
+}
+
+/// Works until the counters are these; there may be more to do later.
+fn work_on_until(notices: &mut Notices, socket: &Path, counts: &Counts, expected: Notified) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let done = async {
@@ -209,11 +215,13 @@ fn without_a_helper_and_with_a_program_that_fails_status_says_so() {
     }
 }
 
-/// An HTTP server that gives these answers, one connection each; what it was sent.
+/// An HTTP server that gives these answers, one connection each; what it was sent. With
+/// the answer "" it holds the connection and says nothing.
 fn server(answers: &'static [&'static str]) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let serving = std::thread::spawn(move || {
+        let mut held = Vec::new();
         let serve = |answer: &&str| {
             let (mut stream, _) = listener.accept().expect("a client");
             let mut reader = BufReader::new(stream.try_clone().expect("a copy"));
@@ -229,6 +237,9 @@ fn server(answers: &'static [&'static str]) -> (String, JoinHandle<Vec<String>>)
             let mut body = vec![0; length];
             reader.read_exact(&mut body).expect("the body");
             stream.write_all(answer.as_bytes()).expect("answered");
+            if answer.is_empty() {
+                held.push(stream);
+            }
             head + &String::from_utf8(body).expect("UTF-8")
         };
         answers.iter().map(serve).collect()
@@ -257,6 +268,38 @@ fn a_webhook_gets_json_and_is_tried_again() {
         let json: serde_json::Value = serde_json::from_str(body).expect("JSON");
         assert_eq!((&json["address"], &json["event"]), (&"192.0.2.7".into(), &"ban".into()));
     }
+}
+
+#[test]
+fn a_webhook_that_never_answers_is_given_up_and_the_next_notice_goes_out() {
+    let helper = Helper::start();
+    helper.connect();
+    // The first attempt and two more are taken and left without an answer.
+    let taken = "HTTP/1.1 204 Taken\r\nConnection: close\r\n\r\n";
+    let (url, serving) = server(Vec::leak(vec!["", "", "", taken]));
+    let (mut notifier, mut notices, counts) =
+        hooks(&format!("[[notify]]\nwebhook = \"{url}\"\ntimeout = \"1s\"\n"));
+    notifier.tell(&names(), &[ban(0, "192.0.2.7")], now());
+    let begun = Instant::now();
+    let failed = Notified { failed: 1, ..Notified::default() };
+    work_on_until(&mut notices, &helper.socket(), &counts, failed);
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(3), "three attempts of a second in {took:?}");
+    // curl's own limit ended it (28: too slow), not the helper's, which is longer.
+    let problems = counts.problems();
+    assert!(problems[0].contains("1 notices of bans failed"), "{problems:?}");
+    assert!(problems[0].contains("it ended with 28"), "{problems:?}");
+
+    notifier.tell(&names(), &[ban(0, "192.0.2.8")], now());
+    let expected = Notified { told: 1, failed: 1, dropped: 0 };
+    work_on_until(&mut notices, &helper.socket(), &counts, expected);
+    assert!(counts.problems().is_empty(), "{:?}", counts.problems());
+    let requests = serving.join().expect("served");
+    let tells = |address: &str| {
+        let said = format!("\"address\":\"{address}\"");
+        requests.iter().filter(|request| request.contains(&said)).count()
+    };
+    assert_eq!((tells("192.0.2.7"), tells("192.0.2.8")), (3, 1), "{requests:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod import;
 mod modes;
 mod reload;
+mod socket;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -52,12 +53,17 @@ impl Samples {
 
 /// `guardctl metrics --listen` on a port that the kernel chose, and where that is.
 fn listening(agent: &Agent<'_>) -> Result<(Running, String)> {
-    let mut listen = agent.guardctl_command(&["metrics", "--listen", "127.0.0.1:0"]);
+    listening_at(agent, "127.0.0.1:0")
+}
+
+/// `guardctl metrics --listen` at a place, and where that is, as it says itself.
+fn listening_at(agent: &Agent<'_>, place: &str) -> Result<(Running, String)> {
+    let mut listen = agent.guardctl_command(&["metrics", "--listen", place]);
     let mut child = Running(listen.stderr(Stdio::piped()).spawn()?);
     let mut line = String::new();
     BufReader::new(child.0.stderr.take().context("stderr")?).read_line(&mut line)?;
-    let url = line.trim().strip_prefix("metrics are at ").context("it said where")?;
-    Ok((child, url.to_owned()))
+    let place = line.trim().strip_prefix("metrics are at ").context("it said where")?;
+    Ok((child, place.to_owned()))
 }
 
 fn promtool() -> Result<PathBuf> {
@@ -201,6 +207,58 @@ fn a_text_file_and_http_tell_the_same_and_that_there_is_no_agent() -> Result<()>
     ensure!(output.status.code() == Some(3), "{output:?}");
     let text = fs::read_to_string(&file)?;
     ensure!(text.ends_with("\nguard_up 0\n"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_unix_socket_tells_what_tcp_tells() -> Result<()> {
+    let lan = Lan::new()?;
+    let mut world = busy(&lan)?;
+    let socket = world.agent.path("http.sock").display().to_string();
+    // As a listener that was killed leaves it.
+    drop(UnixListener::bind(&socket)?);
+    let (_local, place) = listening_at(&world.agent, &format!("unix:{socket}"))?;
+    ensure!(place == format!("{socket}, path /metrics"), "{place}");
+    let (_network, url) = listening(&world.agent)?;
+    let ask = |local: bool, accept: &str, method: &str, path: &str| {
+        let url = format!("{}{path}", url.trim_end_matches("/metrics"));
+        let mut request = json!({"do": "http", "url": url, "accept": accept, "method": method});
+        if local {
+            request["socket"] = json!(socket);
+        }
+        python(&lan.host, &request)
+    };
+    let openmetrics = "application/openmetrics-text;version=1.0.0,*/*;q=0.1";
+    for (accept, format) in [(openmetrics, "openmetrics"), ("*/*", "prometheus")] {
+        let read = |local| -> Result<(Value, Samples)> {
+            let answer = ask(local, accept, "GET", "/metrics")?;
+            ensure!(answer["status"] == 200, "{answer}");
+            let body = answer["body"].as_str().context("a body")?;
+            Ok((answer["type"].clone(), Samples::read(&lan.host, format, body)?))
+        };
+        // What both readings by TCP agree on, the one between them says too.
+        let ((kind, before), here, (_, after)) = (read(false)?, read(true)?, read(false)?);
+        ensure!(here.0 == kind, "{format}: {} and not {kind}", here.0);
+        ensure!(here.1.0.len() == before.0.len(), "{format}: other samples");
+        let mut same = 0;
+        for (here, (before, after)) in here.1.0.iter().zip(before.0.iter().zip(&after.0)) {
+            ensure!((&here.0, &here.1) == (&before.0, &before.1), "{format}: {here:?}, {before:?}");
+            if before == after {
+                ensure!(here == before, "{format}: {here:?} and by TCP {before:?}");
+                same += 1;
+            }
+        }
+        ensure!(same * 2 > before.0.len(), "{format}: only {same} samples keep their values");
+        let banned = here.1.value("guard_bans_made_total", &json!({"jail": "sshd"}))?;
+        ensure!((banned - 1.0).abs() < 1e-9, "{format}: {banned} bans");
+    }
+    ensure!(ask(true, "*/*", "POST", "/metrics")?["status"] == 405);
+    ensure!(ask(true, "*/*", "GET", "/")?["status"] == 404);
+
+    world.agent.stop()?;
+    let answer = ask(true, "*/*", "GET", "/metrics")?;
+    let told = Samples::read(&lan.host, "prometheus", answer["body"].as_str().unwrap_or(""))?;
+    ensure!(told.names() == BTreeSet::from(["guard_up"]), "{answer}");
     Ok(())
 }
 

@@ -205,6 +205,30 @@ fn eighty_columns_show_everything() {
 }
 
 #[test]
+fn a_sparkline_has_a_bar_for_each_second_as_high_as_its_rate() {
+    // Failures in seconds 1 to 9: none, then one more each second; drops in the last alone.
+    let failures = [0u64, 0, 1, 3, 6, 10, 15, 21, 28, 36];
+    let dropped = [5u64, 5, 5, 5, 5, 5, 5, 5, 5, 12];
+    let seconds = (0..).zip(failures.into_iter().zip(dropped));
+    let mut top = fed(seconds.map(|(second, (failures, dropped))| {
+        tell(figures(second, vec![jail("sshd", failures, 0)], Some(dropped)))
+    }));
+    let bars = |top: &Top, line: usize| {
+        let line: String = screen(top, (80, 24), false).0[line].chars().skip(24).collect();
+        line.trim_end().to_owned()
+    };
+    assert_eq!(bars(&top, 3), " ▁▂▃▄▅▆▇█", "failures, the oldest first");
+    assert_eq!(bars(&top, 2), "        █", "drops");
+    assert_eq!(bars(&top, 4), "", "no ban, no bar");
+    // The highest one sets the measure.
+    top.take(tell(figures(10, vec![jail("sshd", 52, 0)], Some(12))));
+    assert_eq!(bars(&top, 3), "  ▁▁▂▂▃▃▄█");
+    // Where there is room for three, they are the newest.
+    let narrow: Vec<char> = screen(&top, (27, 24), false).0[3].chars().collect();
+    assert_eq!(narrow[24..].iter().collect::<String>(), "▃▄█");
+}
+
+#[test]
 fn what_is_wrong_is_said_in_words() {
     let mut wrong = figures(0, vec![jail("sshd", 0, 1)], None);
     wrong.jails[0].not_enforced = 2;
