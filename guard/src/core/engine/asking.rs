@@ -8,6 +8,8 @@
 //! answer a ban is made, as in Fail2Ban when the command fails; a name without an
 //! answer, or with too many addresses, bans nobody.
 
+mod tags;
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::Engine;
@@ -17,10 +19,11 @@ use crate::core::allow::Cleared;
 use crate::core::delta::{Ban, Terms};
 use crate::core::effects::{Change, Effects, Report};
 use crate::core::failure::Failure;
-use crate::core::jail::{IgnoreCommand, JailId, JailName};
+use crate::core::jail::{IgnoreCommand, JailId};
 use crate::core::question::{Answer, Ask, Question, Said, is_host_name};
 use crate::core::reason::{Allowed, Reason};
 use crate::core::time::{Span, Timestamp};
+use tags::expand;
 
 /// How long an answer may take: longer than whoever is asked gives itself.
 const PATIENCE: Span = Span::from_seconds(30);
@@ -373,26 +376,4 @@ pub(super) fn accused(ban: &Ban) -> Prefix {
         Reason::Failures { last, .. } => last.unwrap_or(ban.source),
         Reason::Manual { .. } => ban.source,
     }
-}
-
-/// Fills in Fail2Ban's tags. What comes in holds no text of a client, and one argument
-/// stays one.
-fn expand(template: &str, ban: &Ban, jail: &JailName) -> String {
-    let failures = match ban.reason {
-        Reason::Failures { count, .. } => count,
-        Reason::Manual { .. } => 0,
-    };
-    let family = if ban.source.is_ipv4() { "inet4" } else { "inet6" };
-    let source = accused(ban).to_string();
-    [
-        ("<ip>", source.clone()),
-        ("<fid>", source.clone()),
-        ("<F-ID>", source),
-        ("<family>", family.to_owned()),
-        ("<failures>", failures.to_string()),
-        ("<time>", ban.since.seconds().to_string()),
-        ("<name>", jail.to_string()),
-    ]
-    .into_iter()
-    .fold(template.to_owned(), |text, (tag, value)| text.replace(tag, &value))
 }
