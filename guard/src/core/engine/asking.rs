@@ -22,6 +22,7 @@ use crate::core::failure::Failure;
 use crate::core::jail::{IgnoreCommand, JailId};
 use crate::core::question::{Answer, Ask, Question, Said, is_host_name};
 use crate::core::reason::{Allowed, Reason};
+use crate::core::surplus::Surplus;
 use crate::core::time::{Span, Timestamp};
 use tags::expand;
 
@@ -164,6 +165,8 @@ impl Engine {
         }
         if self.asking.bans.len() >= MOST_AWAITED {
             let why = format!("{MOST_AWAITED} bans wait for an answer");
+            let what = Surplus::UnaskedBans;
+            effects.report.push(Report::GivenUp { jail, what, count: 1 });
             effects.report.push(Report::Unanswered { jail, source, why });
             return self.convict(now, jail, cleared, since, reason, effects);
         }
@@ -199,15 +202,19 @@ impl Engine {
             return;
         }
         let waiting = self.asking.failures.get(&name).map(Vec::len);
-        let why = match waiting {
-            _ if !is_host_name(&name) => Some("it is no name of a host".to_owned()),
+        let too_many = match waiting {
             Some(MOST_FAILURES..) => Some(format!("{MOST_FAILURES} failures of it wait already")),
             None if self.asking.failures.len() >= MOST_NAMES => {
                 Some(format!("{MOST_NAMES} names wait already"))
             }
             _ => None,
         };
-        if let Some(why) = why {
+        let no_name = (!is_host_name(&name)).then(|| "it is no name of a host".to_owned());
+        if no_name.is_none() && too_many.is_some() {
+            let what = Surplus::NamedFailures;
+            effects.report.push(Report::GivenUp { jail, what, count: 1 });
+        }
+        if let Some(why) = no_name.or(too_many) {
             effects.report.push(Report::Unresolved { jail, name, why });
             return;
         }
