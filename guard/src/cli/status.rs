@@ -112,12 +112,124 @@ fn problems(status: &Status) -> Vec<String> {
                 jail.name
             ));
         }
-        if jail.evicted > 0 {
-            problems.push(format!(
-                "{} sources of {} were forgotten: limits.tracked-failures is reached",
-                jail.evicted, jail.name
-            ));
-        }
+        problems.extend(given_up(jail));
     }
     problems
+}
+
+/// What a jail gave up since the agent's process started, and why; nothing of what it did not.
+fn given_up(jail: &JailStatus) -> impl Iterator<Item = String> {
+    let (name, all) = (&jail.name, jail.evictions);
+    let told = [
+        (all.sources, format!("sources of {name} were forgotten"), "limits.tracked-failures was"),
+        (
+            all.failures,
+            format!("old failures of sources of {name} were forgotten"),
+            "four times maxretry of one source was",
+        ),
+        (
+            all.connections,
+            format!("connections of {name} were forgotten"),
+            "limits.connections was",
+        ),
+        (
+            all.lines,
+            format!("lines of {name} were not tried together with later ones"),
+            "256 KiB of them was",
+        ),
+        (
+            all.known_sources,
+            format!("sources' earlier bans in {name} were forgotten"),
+            "limits.known-sources was",
+        ),
+        (
+            all.named_failures,
+            format!("failures of {name} did not count"),
+            "the number of those that may wait for the addresses of names was",
+        ),
+        (
+            all.unasked_bans,
+            format!("bans of {name} were made without asking ignorecommand"),
+            "the number of those that may wait for it was",
+        ),
+    ];
+    let told = told.into_iter().filter(|(count, ..)| *count > 0);
+    told.map(|(count, what, bound)| {
+        format!("{count} {what}: {bound} reached since the agent started")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::jail::JailName;
+    use crate::core::surplus::Evictions;
+
+    fn jail(evictions: Evictions) -> JailStatus {
+        JailStatus {
+            name: JailName::new("sshd").expect("a name"),
+            currently_failed: 0,
+            total_failed: 3,
+            evictions,
+            journal_matches: String::new(),
+            files: None,
+            total_banned: 0,
+            banned: Vec::new(),
+            not_enforced: Vec::new(),
+            dropped: None,
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_is_told_with_its_bound_and_what_was_not_is_not() {
+        assert_eq!(given_up(&jail(Evictions::default())).count(), 0);
+        let evictions = Evictions { sources: 1, connections: 70, ..Evictions::default() };
+        let told: Vec<String> = given_up(&jail(evictions)).collect();
+        assert_eq!(
+            told,
+            [
+                "1 sources of sshd were forgotten: limits.tracked-failures was reached since the \
+                 agent started",
+                "70 connections of sshd were forgotten: limits.connections was reached since the \
+                 agent started",
+            ]
+        );
+        let all = Evictions {
+            sources: 1,
+            failures: 2,
+            connections: 3,
+            lines: 4,
+            known_sources: 5,
+            named_failures: 6,
+            unasked_bans: 7,
+        };
+        let told: Vec<String> = given_up(&jail(all)).collect();
+        for (number, (line, word)) in (1..).zip(told.iter().zip([
+            "tracked-failures",
+            "four times maxretry",
+            "limits.connections",
+            "256 KiB",
+            "known-sources",
+            "addresses of names",
+            "ignorecommand",
+        ])) {
+            assert!(line.starts_with(&format!("{number} ")) && line.contains(word), "{line}");
+        }
+        assert_eq!(told.len(), 7);
+    }
+
+    #[test]
+    fn programs_read_what_was_given_up_beside_the_other_figures() {
+        let evictions = Evictions { sources: 1, lines: 2, ..Evictions::default() };
+        let status = jail(evictions);
+        let mut json = serde_json::to_value(&status).expect("JSON");
+        assert_eq!((json["evicted"].as_u64(), json["evicted-lines"].as_u64()), (Some(1), Some(2)));
+        assert_eq!(json["evicted-connections"], 0);
+        let read: JailStatus = serde_json::from_value(json.clone()).expect("read again");
+        assert_eq!(read, status);
+        // An agent of an earlier release does not tell all of it.
+        json.as_object_mut().expect("an object").remove("evicted-lines");
+        let read: JailStatus = serde_json::from_value(json).expect("read without it");
+        assert_eq!(read.evictions.lines, 0);
+    }
 }

@@ -13,6 +13,7 @@ use crate::core::enforced::{Capabilities, Coverage, Dropped};
 use crate::core::figures::Figures;
 use crate::core::jail::JailName;
 use crate::core::reason::{Allowed, Reason};
+use crate::core::surplus::Evictions;
 use crate::core::time::{Span, Timestamp};
 
 /// One question or order.
@@ -304,8 +305,9 @@ pub struct JailStatus {
     pub currently_failed: usize,
     /// Failures found since the jail first started.
     pub total_failed: u64,
-    /// Sources that were given up because a limit is reached.
-    pub evicted: u64,
+    /// What was given up because a bound is reached.
+    #[serde(flatten)]
+    pub evictions: Evictions,
     /// What it reads from the journal.
     pub journal_matches: String,
     /// The log files that it reads at present; absent if it reads none by its nature.

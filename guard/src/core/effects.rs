@@ -15,6 +15,7 @@ use crate::core::history::Past;
 use crate::core::jail::{AllowElsewhere, JailId};
 use crate::core::question::Question;
 use crate::core::reason::Allowed;
+use crate::core::surplus::Surplus;
 use crate::core::time::Timestamp;
 
 /// What is to be done after one input.
@@ -185,6 +186,15 @@ pub enum Report {
         jail: JailId,
         /// The source whose failures are forgotten.
         source: Prefix,
+    },
+    /// Something else of a jail was given up because there is as much as is kept.
+    GivenUp {
+        /// The jail.
+        jail: JailId,
+        /// What.
+        what: Surplus,
+        /// How many.
+        count: u64,
     },
     /// A `<HOST>` was found only where the client could have written it.
     Planted {

@@ -79,7 +79,7 @@ pub struct Engine {
     ledger: Ledger,
     limits: Limits,
     seed: Seed,
-    /// Bans that were not made because [`Limits::bans`] is reached.
+    /// Bans that were not made because [`Limits::bans`] is reached, under these limits.
     full: u64,
     /// Failures of something else than an address.
     nameless: u64,
@@ -169,6 +169,10 @@ impl Engine {
             // What cannot be read any more is as good as forgotten.
             let _ = engine.cells[jail.index()].memory.restore(&key, &state);
         }
+        for (jail, cell) in (0..).map(JailId).zip(&mut engine.cells) {
+            cell.memory.fit(&mut cell.changed);
+            cell.persist_connections(jail, &mut effects);
+        }
         for (jail, source, until) in stored.pardons {
             engine.cells[jail.index()].pardons.insert(source, until);
         }
@@ -236,10 +240,7 @@ impl Engine {
     /// A jail in figures, at `now`.
     pub fn figures(&self, id: JailId, now: Timestamp) -> JailFigures {
         let cell = &self.cells[id.index()];
-        JailFigures {
-            failing: cell.windows.failing_since(now - cell.jail.find_time),
-            evicted: cell.evicted,
-        }
+        JailFigures { failing: cell.windows.failing_since(now - cell.jail.find_time) }
     }
 
     /// Every ban, in no particular order.
@@ -247,7 +248,8 @@ impl Engine {
         self.ledger.iter()
     }
 
-    /// Bans that were not made because there are as many as [`Limits::bans`] allows.
+    /// Bans that were not made because there are as many as [`Limits::bans`] allows, since
+    /// these limits hold.
     pub fn refused_for_space(&self) -> u64 {
         self.full
     }
@@ -271,7 +273,10 @@ impl Engine {
             .min()
     }
 
-    fn finish(&self, mut effects: Effects) -> Effects {
+    fn finish(&mut self, mut effects: Effects) -> Effects {
+        for (jail, cell) in (0..).map(JailId).zip(&mut self.cells) {
+            cell.tell_given_up(jail, &mut effects);
+        }
         effects.serial = self.ledger.serial();
         effects.wake_at = self.wake_at();
         effects

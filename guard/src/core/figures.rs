@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::enforced::Coverage;
 use crate::core::jail::JailName;
+use crate::core::surplus::Evictions;
 use crate::core::time::{Span, Timestamp};
 
 /// The agent in figures.
@@ -30,7 +31,7 @@ pub struct Figures {
     pub backend: String,
     /// How many bans there may be (`limits.bans`).
     pub bans_limit: u64,
-    /// Bans that were not made because of that, since the configuration was read.
+    /// Bans that were not made because of that.
     pub bans_refused: u64,
     /// The started jails in configuration order.
     pub jails: Vec<JailCounts>,
@@ -81,9 +82,9 @@ pub struct JailCounts {
     pub ignored: Vec<(String, u64)>,
     /// Addresses that stood where the client can write and were not believed.
     pub planted: u64,
-    /// Sources that were given up because a limit is reached, since the configuration was
-    /// read.
-    pub evicted: u64,
+    /// What was given up because a bound is reached.
+    #[serde(flatten)]
+    pub evictions: Evictions,
     /// Lines on which an expression gave up.
     pub given_up: u64,
     /// Bans that the kernel holds.

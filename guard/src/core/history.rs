@@ -24,6 +24,17 @@ pub struct Past {
     pub length: Option<Span>,
 }
 
+/// A past that was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Of a ban in this jail.
+    pub jail: JailId,
+    /// Whose.
+    pub source: Prefix,
+    /// Whether it would have been remembered longer, but there are too many.
+    pub early: bool,
+}
+
 /// The bans of all sources.
 #[derive(Clone, Debug)]
 pub struct History {
@@ -75,13 +86,14 @@ impl History {
     }
 
     /// Forgets one whose time is over, or that is one too many, if there is any.
-    pub fn expire_one(&mut self, now: Timestamp) -> Option<(JailId, Prefix)> {
+    pub fn expire_one(&mut self, now: Timestamp) -> Option<Forgotten> {
         let &(end, jail, source) = self.by_end.first()?;
-        if end >= now && self.pasts.len() <= self.capacity {
+        let early = end >= now;
+        if early && self.pasts.len() <= self.capacity {
             return None;
         }
         self.forget(jail, source);
-        Some((jail, source))
+        Some(Forgotten { jail, source, early })
     }
 
     /// Sources of a jail that are remembered.
@@ -120,7 +132,7 @@ mod tests {
         history.remember(JAIL, source(2), past(50, None));
         assert_eq!(history.expire_one(Timestamp::from_seconds(1_080)), None);
         let over = history.expire_one(Timestamp::from_seconds(1_081));
-        assert_eq!(over, Some((JAIL, source(1))));
+        assert_eq!(over, Some(Forgotten { jail: JAIL, source: source(1), early: false }));
         assert_eq!(history.expire_one(Timestamp::from_seconds(1 << 40)), None, "for ever");
         assert_eq!(history.find(JAIL, source(1)), None);
         assert_eq!(history.find(JAIL, source(2)), Some(past(50, None)));
@@ -133,7 +145,8 @@ mod tests {
             history.remember(JAIL, source(n), past(0, Some(length)));
         }
         let now = Timestamp::from_seconds(1);
-        assert_eq!(history.expire_one(now), Some((JAIL, source(2))));
+        let early = Forgotten { jail: JAIL, source: source(2), early: true };
+        assert_eq!(history.expire_one(now), Some(early));
         assert_eq!(history.expire_one(now), None);
     }
 

@@ -29,5 +29,6 @@ pub mod ledger;
 pub mod ports;
 pub mod question;
 pub mod reason;
+pub mod surplus;
 pub mod time;
 pub mod window;

@@ -25,6 +25,8 @@ pub struct Windows {
     find_time: Span,
     max_retry: u32,
     tracked: Tracked,
+    /// Failures given up, not for their age, since that was told last.
+    given_up: usize,
     /// Working space: the failures of one source.
     failures: Vec<Weighed>,
 }
@@ -62,6 +64,7 @@ impl Windows {
             find_time,
             max_retry: max_retry.max(1),
             tracked: Tracked::new(find_time),
+            given_up: 0,
             failures: Vec::new(),
         }
     }
@@ -97,6 +100,7 @@ impl Windows {
         let old = failures.partition_point(|f| f.time < horizon);
         let over = failures.len().saturating_sub(most);
         failures.drain(..old.max(over));
+        self.given_up += over.saturating_sub(old);
         self.tracked.put(source, failures);
         let fell_out = match failures.first() {
             Some(oldest) if over > old => Some(oldest.time),
@@ -137,6 +141,12 @@ impl Windows {
         let source = self.tracked.oldest()?;
         self.tracked.remove(&source);
         Some(source)
+    }
+
+    /// How many failures of sources that go on to be tracked were given up for room since
+    /// this was asked last.
+    pub fn given_up(&mut self) -> usize {
+        std::mem::take(&mut self.given_up)
     }
 
     /// Forgets a source; whether it was tracked.
@@ -299,7 +309,13 @@ mod tests {
             let fell_out = (i >= 8).then(|| at(i * 10 - 70));
             let counted = windows.count(source(1), at(i * 10), 1, at(0));
             assert_eq!(counted, Counted::Below { fell_out });
+            assert_eq!(windows.given_up(), usize::from(i >= 8), "of the {i}th");
         }
+        // What is merely too old is not given up, be it as many.
+        for i in 100..200 {
+            windows.count(source(2), at(i * 10), 1, at(i * 10));
+        }
+        assert_eq!((windows.times(&source(2)).count(), windows.given_up()), (1, 0));
         assert_eq!(windows.times(&source(1)).count(), 8);
     }
 

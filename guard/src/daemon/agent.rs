@@ -183,6 +183,7 @@ impl Agent {
             unstored.fill(filling);
         }
         report::write(&names, &reports);
+        lasting.meters.bounds_reached(&names, &reports);
         for name in &names {
             if lasting.before.as_ref().is_none_or(|before| !before.contains(name)) {
                 tracing::info!(target: "fail2ban.jail", "Jail '{name}' started");

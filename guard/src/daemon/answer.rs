@@ -16,6 +16,7 @@ use crate::core::enforced::{Coverage, Dropped, Held};
 use crate::core::engine::{Engine, JailFigures};
 use crate::core::input::Manual;
 use crate::core::jail::{Jail, JailId, JailName, JournalMatch, LogSource};
+use crate::core::surplus::Evictions;
 use crate::daemon::enforcing::Picture;
 use crate::daemon::notices::Counts;
 use crate::daemon::perform::{Performer, Total};
@@ -42,6 +43,7 @@ struct Known {
     journal_matches: String,
     files: Option<Vec<String>>,
     figures: JailFigures,
+    evictions: Evictions,
     total: Total,
 }
 
@@ -56,6 +58,7 @@ pub fn status(performer: &Performer) -> impl FnOnce(&Picture) -> Response + Send
             journal_matches: jail.journal_match().map(ToString::to_string).unwrap_or_default(),
             files: files(performer, id, jail),
             figures: performer.engine.figures(id, now),
+            evictions: performer.meters.jail(&jail.name).evictions,
             total: performer.totals[id.index()],
         })
         .collect();
@@ -340,7 +343,7 @@ fn jail_status(
         name: known.name,
         currently_failed: known.figures.failing,
         total_failed: known.total.failures,
-        evicted: known.figures.evicted,
+        evictions: known.evictions,
         journal_matches: known.journal_matches,
         files: known.files,
         total_banned: known.total.bans,

@@ -364,6 +364,7 @@ fn is_about_lines(report: &Report) -> bool {
         Report::Found(_)
             | Report::Ignored { .. }
             | Report::Evicted { .. }
+            | Report::GivenUp { .. }
             | Report::Planted { .. }
             | Report::StepLimit { .. }
             | Report::Unanswered { .. }

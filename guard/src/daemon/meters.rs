@@ -12,6 +12,7 @@ use crate::core::entry::Position;
 use crate::core::figures::Histogram;
 use crate::core::jail::{JailId, JailName};
 use crate::core::reason::Reason;
+use crate::core::surplus::Evictions;
 use crate::core::time::{Span, Timestamp};
 
 /// Ends of the buckets in which bans are counted by how long they took, in microseconds.
@@ -33,6 +34,7 @@ pub struct Meters {
     jobs: AtomicU64,
     store_refused: AtomicU64,
     put_right: AtomicU64,
+    full: AtomicU64,
     /// Of the last batch of the journal and of files, in microseconds; less than nothing
     /// before the first.
     lag: [AtomicI64; 2],
@@ -52,6 +54,8 @@ pub struct JailMeters {
     pub planted: u64,
     /// Lines given up.
     pub given_up: u64,
+    /// What was given up because a bound is reached.
+    pub evictions: Evictions,
 }
 
 impl Meters {
@@ -65,6 +69,7 @@ impl Meters {
             jobs: AtomicU64::new(0),
             store_refused: AtomicU64::new(0),
             put_right: AtomicU64::new(0),
+            full: AtomicU64::new(0),
             lag: [AtomicI64::new(-1), AtomicI64::new(-1)],
             enforcement: Mutex::new(Histogram::new(ENFORCEMENT)),
             transactions: Mutex::new(Histogram::new(TRANSACTIONS)),
@@ -123,6 +128,11 @@ impl Meters {
         self.put_right.load(Ordering::Relaxed)
     }
 
+    /// Bans that were not made because there are as many as allowed.
+    pub fn full(&self) -> u64 {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// The store took a transaction, in so much time.
     pub fn persisted(&self, took: Span) {
         lock(&self.transactions).add(took);
@@ -160,6 +170,7 @@ impl Meters {
         if reports.is_empty() {
             return;
         }
+        self.bounds_reached(names, reports);
         let mut jails = lock(&self.jails);
         let mut of = |jail: &JailId, count: fn(&mut JailMeters) -> &mut u64| {
             if let Some(name) = names.get(jail.index()) {
@@ -185,6 +196,28 @@ impl Meters {
             {
                 let meters = jails.entry(name.clone()).or_default();
                 *meters.ignored.entry(allowed.word()).or_default() += 1;
+            }
+        }
+    }
+
+    /// Of what the engine decided, counts only what was given up or refused because a bound
+    /// is reached.
+    pub fn bounds_reached(&self, names: &[JailName], reports: &[Report]) {
+        let mut jails = lock(&self.jails);
+        for report in reports {
+            let jail = match report {
+                Report::Evicted { jail, .. } | Report::GivenUp { jail, .. } => jail,
+                Report::Full { .. } => {
+                    self.full.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                _ => continue,
+            };
+            let Some(name) = names.get(jail.index()) else { continue };
+            let evictions = &mut jails.entry(name.clone()).or_default().evictions;
+            match report {
+                Report::GivenUp { what, count, .. } => evictions.add(*what, *count),
+                _ => evictions.sources += 1,
             }
         }
     }
@@ -223,6 +256,7 @@ mod tests {
     use crate::core::delta::Ban;
     use crate::core::failure::Failure;
     use crate::core::reason::Allowed;
+    use crate::core::surplus::Surplus;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_seconds(seconds)
@@ -238,6 +272,29 @@ mod tests {
         meters.enforced(&[ban(failures), ban(Reason::Manual { forced: false })], at(102));
         let enforcement = meters.enforcement();
         assert_eq!((enforcement.count(), enforcement.sum()), (1, Span::from_seconds(2)));
+    }
+
+    #[test]
+    fn what_is_given_up_is_counted_for_its_jail_and_what_is_refused_for_all() {
+        let meters = Meters::new(at(0));
+        let names = ["sshd", "proxmox"].map(|name| JailName::new(name).expect("a name"));
+        let (jail, source) = (JailId(0), "192.0.2.1".parse().expect("an address"));
+        let connections = Report::GivenUp { jail, what: Surplus::Connections, count: 3 };
+        let reports = [
+            Report::Evicted { jail, source },
+            connections.clone(),
+            connections,
+            Report::Full { jail: JailId(1), source },
+            Report::Unbanned { jail, source },
+        ];
+        meters.decided(&names, &reports);
+        // What a start decides besides is no news.
+        meters.bounds_reached(&names, &reports[..1]);
+        meters.bounds_reached(&names, &reports[4..]);
+        let [sshd, proxmox] = names.map(|name| meters.jail(&name));
+        let evictions = Evictions { sources: 2, connections: 6, ..Evictions::default() };
+        assert_eq!((sshd.evictions, sshd.lifted), (evictions, 1));
+        assert_eq!((proxmox.evictions, meters.full()), (Evictions::default(), 1));
     }
 
     #[test]

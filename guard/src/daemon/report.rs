@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::core::effects::Report;
 use crate::core::jail::{JailId, JailName};
+use crate::core::surplus::Surplus;
 use crate::core::time::Timestamp;
 
 /// Writes reports to the log. `names` are the started jails by [`JailId`].
@@ -68,6 +69,10 @@ fn write_one(names: &[JailName], report: &Report) {
             tracing::debug!(target: "fail2ban.filter",
                 "[{jail}] forgot the failures of {source}: limits.tracked-failures is reached");
         }
+        Report::GivenUp { jail, what, count } => {
+            let (jail, why) = (name(jail), words(*what));
+            tracing::debug!(target: "fail2ban.filter", "[{jail}] gave up {count} {why}");
+        }
         Report::Full { jail, source } => {
             let jail = name(jail);
             tracing::error!(target: "fail2ban.actions",
@@ -103,6 +108,18 @@ fn write_one(names: &[JailName], report: &Report) {
             tracing::warn!(target: "fail2ban.filter",
                 "[{jail}] failregex {expression} gave up on a line: too many steps");
         }
+    }
+}
+
+/// What was given up, and because of what.
+const fn words(what: Surplus) -> &'static str {
+    match what {
+        Surplus::Failures => "old failures: their source has four times maxretry of them",
+        Surplus::Connections => "old connections: limits.connections is reached",
+        Surplus::Lines => "old lines: those that are tried together are too long",
+        Surplus::KnownSources => "sources with earlier bans: limits.known-sources is reached",
+        Surplus::NamedFailures => "failures: too many wait for the addresses of names",
+        Surplus::UnaskedBans => "questions to ignorecommand: too many wait for an answer",
     }
 }
 

@@ -96,6 +96,7 @@ impl Teller {
             Report::Increased { .. }
             | Report::AlreadyBanned { .. }
             | Report::Evicted { .. }
+            | Report::GivenUp { .. }
             | Report::Unanswered { .. }
             | Report::Unresolved { .. }
             | Report::ListTrouble { .. }

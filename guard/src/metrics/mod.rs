@@ -109,13 +109,42 @@ fn agent(page: &mut Page<'_>, figures: &Figures) -> fmt::Result {
     page.counter("bans_refused", help, None, [([], figures.bans_refused)])
 }
 
+/// One series for each jail.
+fn of<V>(
+    jails: &[JailCounts],
+    value: fn(&JailCounts) -> V,
+) -> impl Iterator<Item = (Labels<'_, 1>, V)> {
+    jails.iter().map(move |jail| ([("jail", jail.name.as_str())], value(jail)))
+}
+
+fn evictions(page: &mut Page<'_>, jails: &[JailCounts]) -> fmt::Result {
+    let help = "Sources whose failures were forgotten because limits.tracked-failures is reached";
+    page.counter("sources_evicted", help, None, of(jails, |jail| jail.evictions.sources))?;
+    let help = "Oldest failures of a source, forgotten because it has four times maxretry of them";
+    page.counter("source_failures_evicted", help, None, of(jails, |jail| jail.evictions.failures))?;
+    let help = "Connections that a filter forgot because limits.connections is reached";
+    page.counter("connections_evicted", help, None, of(jails, |jail| jail.evictions.connections))?;
+    let help = "Lines not tried together with later ones because they are too long";
+    page.counter("lines_evicted", help, None, of(jails, |jail| jail.evictions.lines))?;
+    let help = "Sources whose earlier bans were forgotten because limits.known-sources is reached";
+    page.counter(
+        "known_sources_evicted",
+        help,
+        None,
+        of(jails, |jail| jail.evictions.known_sources),
+    )?;
+    let help = "Failures not counted because too many wait for the addresses of names";
+    page.counter(
+        "named_failures_refused",
+        help,
+        None,
+        of(jails, |jail| jail.evictions.named_failures),
+    )?;
+    let help = "Bans made without asking ignorecommand because too many wait for its answer";
+    page.counter("bans_unasked", help, None, of(jails, |jail| jail.evictions.unasked_bans))
+}
+
 fn jails(page: &mut Page<'_>, jails: &[JailCounts]) -> fmt::Result {
-    fn of<V>(
-        jails: &[JailCounts],
-        value: fn(&JailCounts) -> V,
-    ) -> impl Iterator<Item = (Labels<'_, 1>, V)> {
-        jails.iter().map(move |jail| ([("jail", jail.name.as_str())], value(jail)))
-    }
     let help = "Failures found since the jail first started";
     page.counter("failures", help, None, of(jails, |jail| jail.failures))?;
     let reasons = jails.iter().flat_map(|jail| {
@@ -129,8 +158,7 @@ fn jails(page: &mut Page<'_>, jails: &[JailCounts]) -> fmt::Result {
     page.counter("lines_given_up", help, None, of(jails, |jail| jail.given_up))?;
     let help = "Sources with a failure within findtime";
     page.gauge("failing_sources", help, None, of(jails, |jail| jail.failing))?;
-    let help = "Sources whose failures were forgotten because limits.tracked-failures is reached";
-    page.counter("sources_evicted", help, None, of(jails, |jail| jail.evicted))?;
+    evictions(page, jails)?;
     let help = "Bans made since the jail first started";
     page.counter("bans_made", help, None, of(jails, |jail| jail.bans_made))?;
     let help = "Bans that ended or were lifted";

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::enforced::Coverage;
 use crate::core::figures::{MapFill, Queue, StoreCounts, Traffic};
 use crate::core::jail::JailName;
+use crate::core::surplus::Evictions;
 
 fn figures() -> Figures {
     let jail = JailCounts {
@@ -14,7 +15,15 @@ fn figures() -> Figures {
         bans_lifted: 3,
         ignored: vec![("listed".to_owned(), 5)],
         planted: 1,
-        evicted: 0,
+        evictions: Evictions {
+            sources: 12,
+            failures: 13,
+            connections: 14,
+            lines: 15,
+            known_sources: 16,
+            named_failures: 17,
+            unasked_bans: 18,
+        },
         given_up: 0,
         held: 4,
         not_enforced: 0,
@@ -66,6 +75,13 @@ fn each_figure_is_told_under_its_name() {
         "guard_reloads_total{outcome=\"refused\"} 2",
         "guard_failures_total{jail=\"sshd\"} 31",
         "guard_failures_ignored_total{jail=\"sshd\",reason=\"listed\"} 5",
+        "guard_sources_evicted_total{jail=\"sshd\"} 12",
+        "guard_source_failures_evicted_total{jail=\"sshd\"} 13",
+        "guard_connections_evicted_total{jail=\"sshd\"} 14",
+        "guard_lines_evicted_total{jail=\"sshd\"} 15",
+        "guard_known_sources_evicted_total{jail=\"sshd\"} 16",
+        "guard_named_failures_refused_total{jail=\"sshd\"} 17",
+        "guard_bans_unasked_total{jail=\"sshd\"} 18",
         "guard_bans_held{jail=\"sshd\"} 4",
         "guard_bans_held_dropped_packets{jail=\"sshd\"} 90",
         "guard_traffic_bytes_total{verdict=\"drop\"} 660",

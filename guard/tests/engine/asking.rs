@@ -11,15 +11,21 @@ use guard::core::question::{Answer, Ask, Question, Said};
 use guard::core::reason::Allowed;
 use guard::core::time::Span;
 
-use super::{BAN_TIME, at, bans, batch, engine_of, entry, jails, source};
+use super::{BAN_TIME, at, bans, batch, engine_of, entry, filter, jails, source};
 
 const COMMAND: [&str; 3] = ["/bin/known", "<ip> of <F-ID>", "<failures>"];
 
-fn asking(cache: Option<AnswerCache>) -> Vec<Jail> {
+pub(super) fn asking(cache: Option<AnswerCache>) -> Vec<Jail> {
     let arguments = COMMAND.map(str::to_owned).to_vec();
     let [mut sshd, other]: [Jail; 2] = jails().try_into().expect("two jails");
     sshd.ignore_command = Some(IgnoreCommand { arguments, cache });
     vec![sshd, other]
+}
+
+/// Jails whose filter finds names of hosts.
+pub(super) fn addressless() -> Vec<Jail> {
+    let found = |jail| Jail { filter: filter("^failed from <HOST>$"), ..jail };
+    jails().into_iter().map(found).collect()
 }
 
 fn three(n: u8, time: i64) -> Input {

@@ -2,6 +2,7 @@
 
 mod adjusting;
 mod asking;
+mod bounds;
 mod files;
 mod flooding;
 mod networks;

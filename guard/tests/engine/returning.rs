@@ -40,7 +40,7 @@ pub(super) fn recidive() -> Jail {
     }
 }
 
-fn growing(escalation: &Escalation) -> Vec<Jail> {
+pub(super) fn growing(escalation: &Escalation) -> Vec<Jail> {
     jails().into_iter().map(|jail| Jail { escalation: Some(escalation.clone()), ..jail }).collect()
 }
 

@@ -1,5 +1,6 @@
 //! The agent as a whole, in a namespace, on real journal files and the real kernel.
 
+mod counted;
 mod import;
 mod modes;
 mod reload;

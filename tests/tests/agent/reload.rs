@@ -3,6 +3,7 @@
 use guard_tests::flood::{Flooded, flooded};
 use rustix::mount::UnmountFlags;
 
+use super::counted::counters;
 use super::*;
 
 const ALTERNATE: u16 = 2222;
@@ -34,8 +35,11 @@ fn bans_and_counters_of_kept_jails_stay(backend: &str) -> Result<()> {
     let lan = Lan::new()?;
     let mut world = World::new(&lan, backend)?;
     let _alternate = Service::listen(&lan.host, ALTERNATE)?;
+    world.agent = world.agent.limit("tracked-failures", "2").limit("connections", "2");
     world.agent.start()?;
     let pid = world.agent.pid();
+    // Forgotten for the attacker's second failure.
+    world.sshd_failures(NEIGHBOUR_V6, 1)?;
     world.sshd_failures(ATTACKER, 3)?;
     world.sshd_failures(NEIGHBOUR, 2)?;
     world.agent.guardctl(&["ban", "proxmox", &ATTACKER_V6.to_string()])?;
@@ -47,6 +51,17 @@ fn bans_and_counters_of_kept_jails_stay(backend: &str) -> Result<()> {
     world.wait_for_answer(ATTACKER, ALTERNATE, true)?;
     world.wait_for_answer(ATTACKER_V6, PROXMOX, false)?;
 
+    if backend == "xdp" {
+        let pin = world.agent.path("bpf").join("META");
+        std::fs::remove_file(&pin)?;
+        world.agent.wait_for_log("the pin of map META was gone; put right", PATIENCE)?;
+    }
+    let before = counters(&world.agent)?;
+    let kept = |series: &str| before.get(series).copied().unwrap_or_default();
+    ensure!(kept("guard_sources_evicted_total{jail=\"sshd\"}") == 1.0, "{before:?}");
+    ensure!(kept("guard_connections_evicted_total{jail=\"sshd\"}") > 0.0, "{before:?}");
+    ensure!(kept("guard_repairs_total") == f64::from(u8::from(backend == "xdp")), "{before:?}");
+
     // One jail guards other ports, one goes, one comes.
     world.agent.write("jail.d/01_sshd.conf", &jail("sshd", ALTERNATE))?;
     world.agent.write("jail.d/02_proxmox.conf", "")?;
@@ -54,6 +69,10 @@ fn bans_and_counters_of_kept_jails_stay(backend: &str) -> Result<()> {
     let said = world.agent.guardctl(&["reload"])?;
     ensure!(said == "kept: sshd\nstarted: late\nstopped, with all their bans: proxmox\n", "{said}");
     ensure!(world.agent.pid() == pid);
+    let after = counters(&world.agent)?;
+    for (series, count) in before.iter().filter(|(series, _)| !series.contains("\"proxmox\"")) {
+        ensure!(after.get(series) >= Some(count), "{series} was {count}: {after:?}");
+    }
     // In force when it is answered, for bans that were there before too.
     ensure!(world.answer(ATTACKER, ALTERNATE)? != Answer::Connected);
     ensure!(world.answer(ATTACKER, SSH)? == Answer::Connected);

@@ -11,6 +11,7 @@ use crate::core::enforced::Coverage;
 use crate::core::figures::{Figures, Histogram, JailCounts, StoreCounts, Traffic};
 use crate::core::jail::JailName;
 use crate::core::reason::Reason;
+use crate::core::surplus::Evictions;
 use crate::core::time::{Span, Timestamp};
 
 fn jail(name: &str, failures: u64, held: u64) -> JailCounts {
@@ -22,7 +23,7 @@ fn jail(name: &str, failures: u64, held: u64) -> JailCounts {
         bans_lifted: 0,
         ignored: Vec::new(),
         planted: 0,
-        evicted: 0,
+        evictions: Evictions::default(),
         given_up: 0,
         held,
         not_enforced: 0,

@@ -8,6 +8,8 @@
 //! answer a ban is made, as in Fail2Ban when the command fails; a name without an
 //! answer, or with too many addresses, bans nobody.
 
+mod tags;
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::Engine;
@@ -17,10 +19,12 @@ use crate::core::allow::Cleared;
 use crate::core::delta::{Ban, Terms};
 use crate::core::effects::{Change, Effects, Report};
 use crate::core::failure::Failure;
-use crate::core::jail::{IgnoreCommand, JailId, JailName};
+use crate::core::jail::{IgnoreCommand, JailId};
 use crate::core::question::{Answer, Ask, Question, Said, is_host_name};
 use crate::core::reason::{Allowed, Reason};
+use crate::core::surplus::Surplus;
 use crate::core::time::{Span, Timestamp};
+use tags::expand;
 
 /// How long an answer may take: longer than whoever is asked gives itself.
 const PATIENCE: Span = Span::from_seconds(30);
@@ -161,6 +165,8 @@ impl Engine {
         }
         if self.asking.bans.len() >= MOST_AWAITED {
             let why = format!("{MOST_AWAITED} bans wait for an answer");
+            let what = Surplus::UnaskedBans;
+            effects.report.push(Report::GivenUp { jail, what, count: 1 });
             effects.report.push(Report::Unanswered { jail, source, why });
             return self.convict(now, jail, cleared, since, reason, effects);
         }
@@ -196,15 +202,19 @@ impl Engine {
             return;
         }
         let waiting = self.asking.failures.get(&name).map(Vec::len);
-        let why = match waiting {
-            _ if !is_host_name(&name) => Some("it is no name of a host".to_owned()),
+        let too_many = match waiting {
             Some(MOST_FAILURES..) => Some(format!("{MOST_FAILURES} failures of it wait already")),
             None if self.asking.failures.len() >= MOST_NAMES => {
                 Some(format!("{MOST_NAMES} names wait already"))
             }
             _ => None,
         };
-        if let Some(why) = why {
+        let no_name = (!is_host_name(&name)).then(|| "it is no name of a host".to_owned());
+        if no_name.is_none() && too_many.is_some() {
+            let what = Surplus::NamedFailures;
+            effects.report.push(Report::GivenUp { jail, what, count: 1 });
+        }
+        if let Some(why) = no_name.or(too_many) {
             effects.report.push(Report::Unresolved { jail, name, why });
             return;
         }
@@ -373,26 +383,4 @@ pub(super) fn accused(ban: &Ban) -> Prefix {
         Reason::Failures { last, .. } => last.unwrap_or(ban.source),
         Reason::Manual { .. } => ban.source,
     }
-}
-
-/// Fills in Fail2Ban's tags. What comes in holds no text of a client, and one argument
-/// stays one.
-fn expand(template: &str, ban: &Ban, jail: &JailName) -> String {
-    let failures = match ban.reason {
-        Reason::Failures { count, .. } => count,
-        Reason::Manual { .. } => 0,
-    };
-    let family = if ban.source.is_ipv4() { "inet4" } else { "inet6" };
-    let source = accused(ban).to_string();
-    [
-        ("<ip>", source.clone()),
-        ("<fid>", source.clone()),
-        ("<F-ID>", source),
-        ("<family>", family.to_owned()),
-        ("<failures>", failures.to_string()),
-        ("<time>", ban.since.seconds().to_string()),
-        ("<name>", jail.to_string()),
-    ]
-    .into_iter()
-    .fold(template.to_owned(), |text, (tag, value)| text.replace(tag, &value))
 }

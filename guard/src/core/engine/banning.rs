@@ -10,11 +10,12 @@ use crate::core::delta::{Ban, Delta, Terms};
 use crate::core::effects::{Change, Effects, Report};
 use crate::core::entry::{Dating, Entry};
 use crate::core::escalation::chance;
-use crate::core::history::Past;
+use crate::core::history::{Forgotten, Past};
 use crate::core::host::HostAddresses;
 use crate::core::jail::JailId;
 use crate::core::ledger::{Entered, Filling};
 use crate::core::reason::{Allowed, Reason};
+use crate::core::surplus::Surplus;
 use crate::core::time::{Span, Timestamp};
 
 /// What came of the wish to ban somebody.
@@ -77,8 +78,12 @@ impl Engine {
     /// Forgets earlier bans whose time is over, and those that are too many.
     pub(super) fn expire_history(&mut self, now: Timestamp, effects: &mut Effects) {
         let Some(history) = &mut self.history else { return };
-        while let Some((jail, source)) = history.expire_one(now) {
+        while let Some(Forgotten { jail, source, early }) = history.expire_one(now) {
             effects.persist.push(Change::Remember { jail, source, past: None });
+            if early {
+                let what = Surplus::KnownSources;
+                effects.report.push(Report::GivenUp { jail, what, count: 1 });
+            }
         }
     }
 

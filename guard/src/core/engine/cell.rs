@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use crate::core::addr::Prefix;
 use crate::core::allow::AllowList;
-use crate::core::effects::{Change, Effects};
+use crate::core::effects::{Change, Effects, Report};
 use crate::core::failure::Failure;
 use crate::core::filter::Memory;
 use crate::core::jail::{Jail, JailId};
+use crate::core::surplus::Surplus;
 use crate::core::time::Timestamp;
 use crate::core::window::Windows;
 
@@ -24,7 +25,6 @@ pub(super) struct Cell {
     pub(super) jail: Jail,
     pub(super) memory: Memory,
     pub(super) windows: Windows,
-    pub(super) evicted: u64,
     /// Connections of which something else is remembered since the last input.
     pub(super) changed: Vec<Arc<str>>,
     /// Whose failures until when do not count, because they were let in again since;
@@ -41,8 +41,6 @@ pub(super) struct Cell {
 pub struct JailFigures {
     /// Sources with a failure within the last `findtime`.
     pub failing: usize,
-    /// Sources that were given up because a limit is reached.
-    pub evicted: u64,
 }
 
 impl Cell {
@@ -52,7 +50,6 @@ impl Cell {
         Self {
             memory: Memory::new(limits.connections),
             windows: Windows::new(jail.find_time, jail.max_retry),
-            evicted: 0,
             changed: Vec::new(),
             pardons: HashMap::new(),
             elsewhere: AllowList::default(),
@@ -75,6 +72,15 @@ impl Cell {
         for key in self.changed.drain(..) {
             let (state, key) = (self.memory.state(&key), key.to_string());
             effects.persist.push(Change::Correlate { jail, key, state });
+        }
+    }
+
+    /// Tells what was given up since the last input, once for each kind.
+    pub(super) fn tell_given_up(&mut self, jail: JailId, effects: &mut Effects) {
+        let failures = u64::try_from(self.windows.given_up()).unwrap_or(u64::MAX);
+        let all = self.memory.given_up().into_iter().chain([(Surplus::Failures, failures)]);
+        for (what, count) in all.filter(|(_, count)| *count > 0) {
+            effects.report.push(Report::GivenUp { jail, what, count });
         }
     }
 }

@@ -80,7 +80,6 @@ impl Engine {
             let cells = (0..).map(JailId).zip(&mut self.cells);
             let Some((jail, cell)) = cells.max_by_key(|(_, cell)| kept(cell)) else { return };
             let Some(source) = cell.windows.evict() else { return };
-            cell.evicted += 1;
             effects.persist.push(Change::Forget { jail, source, before: None });
             effects.report.push(Report::Evicted { jail, source });
         }

@@ -24,6 +24,8 @@ pub(super) struct LineBuffer {
     starts: VecDeque<usize>,
     text: String,
     placed: Vec<Placed>,
+    /// Lines that went only because those kept are too long, since that was told last.
+    evicted: u64,
 }
 
 /// A line within the text of several.
@@ -49,6 +51,7 @@ impl LineBuffer {
         let mut spare = String::new();
         let mut bytes = self.lines.iter().map(String::len).sum::<usize>() + line.len();
         while !self.lines.is_empty() && (self.lines.len() >= most || bytes > MOST_BYTES) {
+            self.evicted += u64::from(self.lines.len() < most);
             spare = self.lines.pop_front().unwrap_or_default();
             self.starts.pop_front();
             bytes -= spare.len();
@@ -58,6 +61,11 @@ impl LineBuffer {
         self.lines.push_back(spare);
         self.starts.push_back(message_start);
         self.join();
+    }
+
+    /// Lines that went for room since this was asked last.
+    pub(super) fn given_up(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
     }
 
     /// The lines as one text, without the last newline.
@@ -181,10 +189,15 @@ mod tests {
 
     #[test]
     fn the_oldest_lines_go() {
-        assert_eq!(buffer(&["a", "b", "c", "d", "e"]).text(), "b\nc\nd\ne");
+        let mut four = buffer(&["a", "b", "c", "d", "e"]);
+        assert_eq!((four.text(), four.evicted), ("b\nc\nd\ne", 0), "as many as are wanted");
         let long = "x".repeat(MOST_BYTES);
-        assert_eq!(buffer(&["a", &long]).text(), long);
         assert_eq!(buffer(&[&long, "a"]).text(), "a");
+        let mut one = buffer(&["a", &long]);
+        assert_eq!(one.text(), long);
+        assert_eq!((one.given_up(), one.given_up()), (1, 0), "one was wanted and went");
+        assert_eq!(buffer(&[&long[1..], "a"]).evicted, 0, "there is just room");
+        assert_eq!(four.given_up(), 0);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 use crate::core::failure::Who;
+use crate::core::surplus::Surplus;
 use crate::core::time::{Span, Timestamp};
 
 use super::reading::Reading;
@@ -36,6 +37,8 @@ pub struct Memory {
     /// Their keys, oldest first.
     by_age: BTreeMap<(Timestamp, u64), Arc<str>>,
     next_serial: u64,
+    /// Connections given up for room since that was told last.
+    evicted: u64,
     /// The text that is being searched; kept for its allocation.
     pub(super) text: String,
     /// What is needed of earlier lines themselves, if anything is.
@@ -93,6 +96,7 @@ impl Memory {
             connections: HashMap::default(),
             by_age: BTreeMap::new(),
             next_serial: 0,
+            evicted: 0,
             text: String::new(),
             reading: None,
         }
@@ -108,16 +112,33 @@ impl Memory {
         self.connections.iter().map(|(key, known)| (key.to_string(), encoding::encode(known)))
     }
 
-    /// Takes back a connection's [`Memory::state`]. Returns whether it could be read; if not, nothing is remembered.
+    /// Takes back a connection's [`Memory::state`], even if it is one too many. Returns
+    /// whether it could be read; if not, nothing is remembered.
     pub fn restore(&mut self, key: &str, state: &str) -> bool {
         let Some(connection) = encoding::decode(state) else { return false };
         self.remove(key);
         self.insert(key, connection);
-        while self.connections.len() > self.capacity {
-            let Some(oldest) = self.oldest() else { break };
-            self.remove(&oldest);
-        }
         true
+    }
+
+    /// Once all is taken back: forgets the oldest of what is too many. Those that the newest
+    /// would find too old anyway are not given up.
+    pub(in crate::core) fn fit(&mut self, changes: &mut impl Extend<Arc<str>>) {
+        let newest = self.by_age.last_key_value().map(|((began, _), _)| *began);
+        while self.connections.len() > self.capacity
+            && let Some(((began, _), oldest)) = self.by_age.first_key_value()
+        {
+            let (began, oldest) = (*began, Arc::clone(oldest));
+            self.forget(&oldest, changes);
+            let age = newest.map_or(Span::ZERO, |newest| newest - began);
+            self.evicted += u64::from(age <= Span::from_seconds(Self::SECONDS));
+        }
+    }
+
+    /// What was given up since this was asked last.
+    pub(in crate::core) fn given_up(&mut self) -> [(Surplus, u64); 2] {
+        let lines = self.reading.as_mut().map_or(0, |reading| reading.given_up());
+        [(Surplus::Connections, std::mem::take(&mut self.evicted)), (Surplus::Lines, lines)]
     }
 
     /// How many connections are remembered.
@@ -181,6 +202,7 @@ impl Memory {
             && let Some(oldest) = self.oldest()
         {
             self.forget(&oldest, changes);
+            self.evicted += 1;
         }
     }
 

@@ -114,6 +114,11 @@ impl Reading {
         }
     }
 
+    /// Lines given up for room since this was asked last.
+    pub(super) fn given_up(&mut self) -> u64 {
+        self.buffer.given_up()
+    }
+
     /// The lines that are tried together.
     pub(super) fn buffer(&self) -> &LineBuffer {
         &self.buffer
