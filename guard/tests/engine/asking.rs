@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use guard::core::effects::{Change, Effects, Report};
 use guard::core::engine::{Engine, Stored};
 use guard::core::entry::Entry;
+use guard::core::filter::{self, Filter, FilterText, UseDns};
 use guard::core::input::{Input, Manual};
 use guard::core::jail::{AllowElsewhere, AnswerCache, IgnoreCommand, Jail};
 use guard::core::question::{Answer, Ask, Question, Said};
 use guard::core::reason::Allowed;
 use guard::core::time::Span;
 
-use super::{BAN_TIME, at, bans, batch, engine_of, entry, filter, jails, source};
+use super::{BAN_TIME, at, bans, batch, engine_of, entry, jails, source};
 
 const COMMAND: [&str; 3] = ["/bin/known", "<ip> of <F-ID>", "<failures>"];
 
@@ -24,8 +25,14 @@ pub(super) fn asking(cache: Option<AnswerCache>) -> Vec<Jail> {
 
 /// Jails whose filter finds names of hosts.
 pub(super) fn addressless() -> Vec<Jail> {
-    let found = |jail| Jail { filter: filter("^failed from <HOST>$"), ..jail };
-    jails().into_iter().map(found).collect()
+    let text = FilterText {
+        name: "names".to_owned(),
+        failregex: vec!["^failed from <HOST>$".to_owned()],
+        use_dns: UseDns::Warn,
+        ..FilterText::default()
+    };
+    let filter = Filter::compile(&text, filter::Limits::default()).expect("a filter");
+    jails().into_iter().map(|jail| Jail { filter: filter.clone(), ..jail }).collect()
 }
 
 fn three(n: u8, time: i64) -> Input {
