@@ -52,7 +52,7 @@ fn bans_and_counters_of_kept_jails_stay(backend: &str) -> Result<()> {
     world.wait_for_answer(ATTACKER_V6, PROXMOX, false)?;
 
     if backend == "xdp" {
-        let pin = world.agent.path("bpf").join("META");
+        let pin = world.agent.path("bpf/maps-v5/META");
         std::fs::remove_file(&pin)?;
         world.agent.wait_for_log("the pin of map META was gone; put right", PATIENCE)?;
     }
