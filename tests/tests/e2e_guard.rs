@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use guard_tests::command;
 use guard_tests::container::{Login, USER};
-use guard_tests::deadline::wait_until;
+use guard_tests::deadline::{wait_for, wait_until};
 use guard_tests::installed::{Installed, PATIENCE, PROXMOX, UNIT};
 use guard_tests::lan::{ATTACKER, ATTACKER_V6, NEIGHBOUR, NEIGHBOUR_V6};
 use guard_tests::root::Suite;
@@ -241,7 +241,23 @@ fn an_administrator_who_is_logged_in_is_not_banned() -> Result<()> {
     stands(told, false)?;
     guarded.guess_passwords(NEIGHBOUR, USER.0, 3)?;
     guarded.wait_for_log("[sshd] Ban 10.3.0.2", 1)?;
-    guarded.wait_until_cut_off(NEIGHBOUR, SSH)
+    guarded.wait_until_cut_off(NEIGHBOUR, SSH)?;
+
+    // Root is one of them, and of no group.
+    guarded.guardctl(&["unban", "sshd", "10.3.0.2"])?;
+    let root = guarded.host.inside("/etc/ssh/sshd_config.d/root.conf")?;
+    fs::write(root, "PermitRootLogin yes\n")?;
+    let password = format!("echo root:{} | chpasswd; systemctl restart ssh", USER.1);
+    guarded.host.exec(&["sh", "-c", &password])?;
+    let session = wait_for("root is let in", PATIENCE, || {
+        Ok(guarded.host.session(NEIGHBOUR, "root", USER.1).ok())
+    })?;
+    stands(told, true)?;
+    guarded.guess_passwords(NEIGHBOUR, USER.0, 3)?;
+    guarded.wait_for_log(&format!("[sshd] Ignore 10.3.0.2: {told}"), 6)?;
+    guarded.reaches(NEIGHBOUR, SSH)?;
+    drop(session);
+    stands(told, false)
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::daemon::keep::Keep as _;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::keeping;
 use crate::daemon::meters::Meters;
-use crate::daemon::perform::{Command, Performer};
+use crate::daemon::perform::{self, Command, Performer};
 use crate::daemon::run::{RunError, broken, notify, now};
 use crate::daemon::sources::{self, Counters, Plan, Readers};
 use crate::daemon::stored::Recalled;
@@ -122,7 +122,7 @@ impl Agent {
         let seen = host::read().map_err(broken)?;
         let keeping::Found { keeper: mut store, recalled, lacking, problem } =
             keeping::open(&settings.store(), &jails).map_err(broken)?;
-        let Recalled { stored, totals, positions } = match recalled {
+        let Recalled { stored, mut totals, positions } = match recalled {
             Some(recalled) if !lacking => recalled,
             recalled => keeping::adopt(recalled, &settings, &jails, now()),
         };
@@ -148,6 +148,8 @@ impl Agent {
         let (mut enforcer, backend_reason) = backend::choose(&settings).map_err(broken)?;
         let kind = enforcer.name();
         let reloads = lasting.before.is_some();
+        // A ban that waited for an answer which nobody asks for any more.
+        perform::add_up(&mut totals, &persist);
         unstored.push(persist);
         if let Some(filling) = store.wants_filling() {
             unstored.fill(filling);

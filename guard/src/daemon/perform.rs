@@ -71,6 +71,17 @@ pub struct Total {
     pub bans: u64,
 }
 
+/// Adds what happened to the totals of each jail.
+pub(super) fn add_up(totals: &mut [Total], changes: &[Change]) {
+    for change in changes {
+        match change {
+            Change::Count { failure, .. } => totals[failure.jail.index()].failures += 1,
+            Change::Ban(ban) => totals[ban.jail.index()].bans += 1,
+            _ => {}
+        }
+    }
+}
+
 /// Engine, store, and the way to the enforcer.
 #[derive(Debug)]
 pub struct Performer {
@@ -168,7 +179,8 @@ impl Performer {
     ) -> Option<Timestamp> {
         let mut effects = self.engine.handle((self.now)().wall, input);
         let wake_at = effects.wake_at;
-        self.count(&effects.persist);
+        add_up(&mut self.totals, &effects.persist);
+        self.note_positions(&effects.persist);
         self.unstored.push(std::mem::take(&mut effects.persist));
         // Whoever orders something is told whether it is stored, but for what takes long.
         let asks = to.is_some() && !self.unstored.is_large();
@@ -237,13 +249,10 @@ impl Performer {
         self.retry_at.is_some_and(|at| at <= Instant::now())
     }
 
-    fn count(&mut self, changes: &[Change]) {
+    fn note_positions(&self, changes: &[Change]) {
         for change in changes {
-            match change {
-                Change::Count { failure, .. } => self.totals[failure.jail.index()].failures += 1,
-                Change::Ban(ban) => self.totals[ban.jail.index()].bans += 1,
-                Change::Position(position) => self.meters.read(position, (self.now)().wall),
-                _ => {}
+            if let Change::Position(position) = change {
+                self.meters.read(position, (self.now)().wall);
             }
         }
     }
