@@ -69,7 +69,7 @@ fn complaint(words: &[String]) -> Option<String> {
             _ => None,
         }
     });
-    all.reduce(|so_far, next| so_far.and(next)).flatten()
+    all.reduce(Option::and).flatten()
 }
 
 /// The units of guard that a text names; also as systemctl takes them.
