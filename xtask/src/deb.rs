@@ -35,7 +35,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     packages::need(&[packages::BUILD, packages::DEBIAN])?;
     let program = match &options.program {
         Some(program) => program.clone(),
-        None => build()?,
+        None => {
+            let target = workspace::target().join("debian/build");
+            let places = Places { source: workspace::root(), target, home: cargo_home()? };
+            build(&places)?;
+            places.program("guardctl")
+        }
     };
     let directory = options.directory.clone().unwrap_or_else(|| workspace::target().join("debian"));
     fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
@@ -45,24 +50,68 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds the programs without the paths of this machine in them.
-fn build() -> Result<PathBuf> {
-    let directory = workspace::target().join("debian/build");
+/// Where the programs are built; nothing of it is in them.
+pub(crate) struct Places {
+    /// The source.
+    pub(crate) source: PathBuf,
+    /// What cargo makes of it.
+    pub(crate) target: PathBuf,
+    /// Cargo's home, with the sources of the dependencies.
+    pub(crate) home: PathBuf,
+}
+
+impl Places {
+    /// All of them, the one that may lie in another after that.
+    pub(crate) fn all(&self) -> [&Path; 3] {
+        [&self.source, &self.target, &self.home]
+    }
+
+    /// A program that was built.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
+    }
+}
+
+/// Where cargo keeps the sources of dependencies.
+pub(crate) fn cargo_home() -> Result<PathBuf> {
     let home = std::env::var("CARGO_HOME")
-        .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))
-        .context("neither CARGO_HOME nor HOME is set")?;
-    let root = workspace::root();
-    let flags = [
-        format!("--remap-path-prefix={}=/usr/src/guard", root.display()),
-        format!("--remap-path-prefix={home}=/usr/src/cargo"),
-    ];
-    let mut cargo = workspace::cargo(&["build", "--release", "--package", "guard", "--bins"]);
+        .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
+    home.map(PathBuf::from).context("neither CARGO_HOME nor HOME is set")
+}
+
+/// Builds the programs without the places in them.
+pub(crate) fn build(places: &Places) -> Result<()> {
+    // Of several that fit, compilers take the last one.
+    let names = ["/usr/src/guard", "/usr/src/target", "/usr/src/cargo"];
+    let mapped = |option: &str| -> Vec<String> {
+        let pairs = places.all().into_iter().zip(names);
+        pairs.map(|(place, name)| format!("{option}={}={name}", place.display())).collect()
+    };
+    let mut flags = mapped("--remap-path-prefix");
+    // A hash of symbols, too, which ThinLTO names after places and which are stripped. (To take
+    // it out afterwards would take out more: strip forgets the read-only relocations then.)
+    flags.push("-Clink-arg=-Wl,--build-id=none".to_owned());
+    let mut cargo =
+        workspace::cargo(&["build", "--locked", "--release", "--package", "guard", "--bins"]);
     cargo
-        .env("CARGO_TARGET_DIR", &directory)
+        .current_dir(&places.source)
+        .env("CARGO_HOME", &places.home)
+        .env("CARGO_TARGET_DIR", &places.target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        .env("CFLAGS", format!("-ffile-prefix-map={home}=/usr/src/cargo"));
-    workspace::run(&mut cargo)?;
-    Ok(directory.join("release/guardctl"))
+        .env("CFLAGS", mapped("-ffile-prefix-map").join(" "));
+    workspace::run(&mut cargo)
+}
+
+/// Takes out of a program what nobody needs to run it.
+pub(crate) fn strip(program: &Path) -> Result<()> {
+    let mut strip = Command::new("strip");
+    strip.args(["--strip-unneeded", "--remove-section=.comment", "--remove-section=.note"]);
+    workspace::run(strip.arg(program))?;
+    let headers = said(Command::new("readelf").args(["--segments", "--wide"]).arg(program))?;
+    if !headers.contains("GNU_RELRO") {
+        bail!("{}: its relocations stay writable", program.display());
+    }
+    Ok(())
 }
 
 /// Makes the package; its path.
@@ -76,10 +125,7 @@ fn package(program: &Path, revision: u32, directory: &Path) -> Result<PathBuf> {
     man::make(&reference)?;
     install::place(&root, program, Some(&reference))?;
     for name in ["guardctl", "guard-helper"] {
-        let program = root.join("usr/bin").join(name);
-        let mut strip = Command::new("strip");
-        strip.args(["--strip-unneeded", "--remove-section=.comment", "--remove-section=.note"]);
-        workspace::run(strip.arg(program))?;
+        strip(&root.join("usr/bin").join(name))?;
     }
     documents(&root, &version, epoch)?;
     for page in files(&root.join("usr/share/man"))? {

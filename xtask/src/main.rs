@@ -20,6 +20,7 @@ mod fuzz;
 mod install;
 mod man;
 mod packages;
+mod reproduce;
 mod sbom;
 mod test;
 mod vm;
@@ -45,6 +46,8 @@ enum Verb {
     Install(install::Options),
     /// Make the Debian package.
     Deb(deb::Options),
+    /// Compile the package's programs twice, in different places, and compare their bytes.
+    Reproduce(reproduce::Options),
     /// Say what the shipped programs are made of (CycloneDX).
     Sbom(sbom::Options),
     /// Make the manual pages, the completions and docs/configuration.md, and judge them.
@@ -84,6 +87,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Test(options) => test::run(&options),
         Verb::Install(options) => install::run(&options),
         Verb::Deb(options) => deb::run(&options),
+        Verb::Reproduce(options) => reproduce::run(&options),
         Verb::Sbom(options) => sbom::run(&options),
         Verb::Man(options) => man::run(&options),
         Verb::Demo(options) => demo::run(&options),
