@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::{Failure, output, progress::Progress};
+use crate::cli::{Failure, layout, output, progress::Progress};
 use crate::config::notify::Means;
 use crate::config::{Diagnostic, Settings, Severity};
 use crate::tool::check::{self, Found, Level, Report};
@@ -96,13 +96,13 @@ fn in_words(report: &Report, quiet: bool) -> String {
         text.push('\n');
     }
     if !quiet {
-        text.push_str(&closing(report));
+        text.push_str(&closing(report, layout::columns()));
     }
     text
 }
 
 /// What was looked at, and how it came out.
-fn closing(report: &Report) -> String {
+pub(super) fn closing(report: &Report, columns: usize) -> String {
     let mut text = String::new();
     let rows: Vec<Vec<String>> = report
         .jails
@@ -118,7 +118,8 @@ fn closing(report: &Report) -> String {
         })
         .collect();
     if !rows.is_empty() {
-        text.push_str(&output::table(&["JAIL", "FILTER", "EXPRESSIONS", "EXAMPLES"], &rows));
+        let header = ["JAIL", "FILTER", "EXPRESSIONS", "EXAMPLES"];
+        text.push_str(&layout::table(&header, &rows, columns));
         text.push('\n');
     }
     let count = |level, one: &str, many: &str| match report.count(level) {

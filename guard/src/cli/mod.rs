@@ -9,6 +9,7 @@ mod detach;
 mod events;
 mod explain;
 mod import;
+mod layout;
 mod metrics;
 mod migrate;
 mod named;
@@ -309,5 +310,7 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
     .map(|()| 0)
 }
 
+#[cfg(test)]
+mod narrow;
 #[cfg(test)]
 mod tests;
