@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{interval, sleep, timeout};
 
 use crate::config::agent::Settings;
@@ -93,6 +93,8 @@ pub struct Lasting {
     pub meters: Arc<Meters>,
     /// Who is told what happens.
     pub events: Events,
+    /// Told when there is a store to be read that no agent has read.
+    pub reread: Arc<Notify>,
     /// Jails that the configuration before this one had; `None` at the first start.
     pub before: Option<Vec<JailName>>,
 }
@@ -224,7 +226,9 @@ impl Agent {
         };
         let sources = lasting.counters.clone();
         let notified = Arc::clone(&lasting.notified);
-        let background = Background { backend_reason, problems, sources, notified, described };
+        let reread = Arc::clone(&lasting.reread);
+        let background =
+            Background { backend_reason, problems, sources, described, notified, reread };
         let performer = Performer {
             engine,
             store: Box::new(store),

@@ -36,8 +36,9 @@ impl Store {
     /// Holds that again, and nothing that came since; it is on the disk when this returns.
     ///
     /// # Errors
-    /// When it cannot be written: then it is as before.
+    /// [`StoreError::Held`] when an agent runs; when it cannot be written: then it is as before.
     pub fn put_back(mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.hold()?;
         let copied = copy_all(&snapshot.0, &mut self.connection);
         copied.map_err(self.failed("putting it back"))?;
         self.settle()

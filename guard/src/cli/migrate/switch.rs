@@ -44,7 +44,9 @@ pub(super) fn apply(host: &Host, plan: &Plan, force: bool) -> Result<(), Failure
     let shared = there.fail2ban_active && shares_table(&theirs(host));
     let had = taken::snapshot(&host.settings.store())?;
     host.keep(&there, known.as_ref())?;
-    let mut before = Before { record: &there, known: known.as_ref(), guard_ran, had, shared };
+    let detached = detached::reason(&host.settings).is_some();
+    let known = known.as_ref();
+    let mut before = Before { record: &there, known, guard_ran, detached, had, shared };
     take_over(host, plan, &mut before, force)
         .map_err(|failure| put_back(host, &before, &failure))?;
     // From here on only guard is there, and there is no way but on.
@@ -107,6 +109,8 @@ struct Before<'h> {
     /// What an earlier migration kept.
     known: Option<&'h Record>,
     guard_ran: bool,
+    /// Whether it was to enforce nothing.
+    detached: bool,
     /// What guard had stored, if anything: what it takes over goes again with the switch.
     had: Option<Snapshot>,
     /// Whether Fail2Ban runs and has the table that guard's nft backend has.
@@ -147,12 +151,20 @@ fn go_on(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
         let _ = systemctl(&["disable", GUARD]);
     }
     // What an agent that did not stop has open is not taken from it.
-    let ours = stopped.and_then(|()| back(host, before));
-    theirs.and(restored).and(known.map_err(|error| host.failed(&error))).and(ours)
+    let ours = stopped.and_then(|()| back(host, before, theirs.is_ok()));
+    let known = known.map_err(|error| host.failed(&error));
+    let failures = [theirs, restored, known, ours].into_iter().filter_map(Result::err);
+    let failures: Vec<String> = failures.map(|failure| failure.to_string()).collect();
+    if failures.is_empty() { Ok(()) } else { Err(Failure::NotDone(failures.join("\n"))) }
 }
 
-/// The stopped guard is what it was.
-fn back(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
+/// The stopped guard is what it was; if Fail2Ban does not go on, its bans stay in the kernel.
+fn back(host: &Host, before: &Before<'_>, theirs_goes_on: bool) -> Result<(), Failure> {
+    let noted = match before.detached {
+        true => detached::take_note(&host.settings),
+        false => Ok(()),
+    };
+    let noted = noted.map_err(|error| Failure::NotDone(format!("noting the detachment: {error}")));
     // Else whom Fail2Ban lets in from now on would be banned by what was taken over.
     let store = host.settings.store();
     let stored = match &before.had {
@@ -163,12 +175,13 @@ fn back(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
     let goes_on = match before.guard_ran {
         // What was logged meanwhile is read again, from where it had read up to.
         true => systemctl(&["start", GUARD]),
+        false if !theirs_goes_on => Ok(()),
         false => {
             let _ = systemctl(&["stop", EXPIRY]);
             leave(&host.settings, before.shared)
         }
     };
-    stored.and(goes_on)
+    stored.and(noted).and(goes_on)
 }
 
 /// Removes guard from the kernel; a table that is Fail2Ban's too stays, and is Fail2Ban's.
@@ -276,6 +289,9 @@ fn ban_too(host: &Host, theirs: Vec<LastBan>) -> Result<(), Failure> {
         match client::ask(&host.settings.socket, &request)? {
             Response::Error(error) => output::talk(&format!("warning: {source}: {error}")),
             Response::Done(outcome) => {
+                if let Some(problem) = outcome.not_stored() {
+                    output::talk(&format!("warning: {source}: {problem}"));
+                }
                 for (source, allowed) in outcome.refused {
                     output::talk(&format!("warning: {source} is banned no more: {allowed}"));
                 }
