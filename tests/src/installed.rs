@@ -251,6 +251,8 @@ impl Installed {
         let mut bans: Vec<String> = table
             .lines()
             .skip(1)
+            // Others go on with the one before.
+            .filter(|line| !line.starts_with(' '))
             .filter_map(|line| {
                 let mut words = line.split_whitespace();
                 Some(format!("{} {}", words.next()?, words.next()?))

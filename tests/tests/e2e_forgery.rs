@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use guard_tests::container::USER;
 use guard_tests::fail2ban::Package;
 use guard_tests::installed::Installed;
@@ -62,7 +62,22 @@ fn with_the_stock_filter() -> Result<()> {
     }
     guarded.host.boot()?;
     guarded.wait_until_active()?;
-    nobody_is_banned(&guarded, &WAYS)
+    nobody_is_banned(&guarded, &WAYS)?;
+    // It is Fail2Ban's indeed: without the copy it is another, guard's own.
+    let stock = expressions(&guarded)?;
+    fs::remove_file(ours.join("filter.d/sshd.conf"))?;
+    let own = expressions(&guarded)?;
+    ensure!(stock != own, "{stock} expressions with Fail2Ban's filter, and with guard's own");
+    Ok(())
+}
+
+/// How many expressions the filter of the jail `sshd` has.
+fn expressions(guarded: &Installed) -> Result<u64> {
+    let checked = guarded.host.exec_output(&["guardctl", "--json", "check"])?;
+    let checked: serde_json::Value = serde_json::from_slice(&checked.stdout)?;
+    let jails = checked["jails"].as_array().context("no jails")?;
+    let sshd = jails.iter().find(|jail| jail["name"] == "sshd").context("no sshd")?;
+    sshd["expressions"].as_u64().context("no number")
 }
 
 fn nobody_is_banned(guarded: &Installed, ways: &[&str]) -> Result<()> {

@@ -79,8 +79,14 @@ fn a_program_lets_an_address_off(suite: Suite) -> Result<()> {
     Ok(())
 }
 
-/// By a process that can do nothing else: it may read one socket, and not the other.
+/// By a process that can do nothing else: it may read one socket, and not the other; nor need
+/// it know the configuration.
 fn metrics_are_served(guarded: &Installed) -> Result<()> {
+    let settings = "/etc/guard/guard.toml";
+    guarded.host.exec(&["chgrp", "guard", settings])?;
+    guarded.host.exec(&["chmod", "640", settings])?;
+    let reads = ["runuser", "-u", "guard-metrics", "--", "cat", settings];
+    ensure!(!guarded.host.exec_output(&reads)?.status.success(), "it may read {settings}");
     guarded.host.exec(&["systemctl", "start", EXPORTER])?;
     let get = "exec 3<>/dev/tcp/127.0.0.1/9779 || exit; \
                printf 'GET /metrics HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n' >&3; cat <&3";

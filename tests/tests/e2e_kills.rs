@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const KILLS: usize = 200;
 /// Sources that begin to fail between two kills.
-const SOURCES: usize = 15;
+const SOURCES: usize = 60;
 /// Between two kills as well: the failures of one source lie so many kills apart.
 const APART: usize = 3;
 /// How long the first agent lives at most, in microseconds. Of the following about every second
@@ -32,7 +32,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn killed_on_xdp() -> Result<()> {
-    let mut guarded = Installed::new(Suite::Bookworm, "xdp")?;
+    killed(Suite::Bookworm, "xdp")
+}
+
+#[test]
+fn killed_on_nft() -> Result<()> {
+    killed(Suite::Trixie, "nft")
+}
+
+fn killed(suite: Suite, backend: &str) -> Result<()> {
+    let mut guarded = Installed::new(suite, backend)?;
     // As soon as systemd can, so that there is an agent to kill.
     let dropin = guarded.host.root().join("etc/systemd/system/guard.service.d");
     fs::create_dir_all(&dropin)?;

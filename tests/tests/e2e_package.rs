@@ -7,7 +7,8 @@ use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context, Result, ensure};
 use guard_tests::container::USER;
-use guard_tests::installed::{Installed, UNIT};
+use guard_tests::deadline::wait_until;
+use guard_tests::installed::{Installed, PATIENCE, UNIT};
 use guard_tests::lan::{ATTACKER, NEIGHBOUR};
 use guard_tests::root::Suite;
 use guard_tests::{command, package, peers};
@@ -155,6 +156,11 @@ fn from_installation_to_purge(suite: Suite) -> Result<()> {
     // Somebody looks at the pins meanwhile.
     let looks = "cd /run/guard/bpf && exec sleep infinity";
     guarded.host.exec(&["systemd-run", "--unit=looks", "sh", "-c", looks])?;
+    wait_until("somebody looks", PATIENCE, || {
+        let process = guarded.host.unit("looks", "MainPID")?;
+        let place = guarded.host.exec_output(&["readlink", &format!("/proc/{process}/cwd")])?;
+        Ok(place.stdout == b"/run/guard/bpf\n")
+    })?;
     let said = dpkg(&guarded, &["--purge", "guard"])?;
     guarded.host.exec(&["systemctl", "stop", "looks"])?;
     ensure!(said.contains("systemctl enable --now fail2ban"), "{said}");

@@ -46,6 +46,42 @@ fn bans_in_nft_end_while_the_agent_is_dead_and_masked() -> Result<()> {
     guarded.wait_for_bans(&["sshd 10.3.0.2"])
 }
 
+/// An agent that hangs is no agent: whoever is locked out gets in by what `guardctl` says.
+#[test]
+fn an_agent_that_hangs_keeps_nobody_out() -> Result<()> {
+    let guarded = Installed::booted(Suite::Trixie, "xdp")?;
+    guarded.guardctl(&["ban", "sshd", "10.3.0.1"])?;
+    guarded.wait_until_cut_off(ATTACKER, SSH)?;
+    let hang = || guarded.host.exec(&["systemctl", "kill", "--signal=STOP", UNIT]);
+
+    // The watchdog has it replaced, and the one after it does what is ordered.
+    let before = guarded.main_pid()?;
+    hang()?;
+    wait_until("another agent unbans", TIMER, || {
+        let output = guarded.host.exec_output(&["guardctl", "unban", "--all"])?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // It says why it could not.
+        ensure!(output.status.success() || said.contains("the agent"), "{output:?}");
+        Ok(output.status.success())
+    })?;
+    guarded.wait_until_active()?;
+    ensure!(guarded.main_pid()? != before, "the same agent");
+    guarded.reaches(ATTACKER, SSH)?;
+
+    // Nor does it hold up whoever wants to be rid of it at once.
+    guarded.guardctl(&["ban", "sshd", "10.3.0.1"])?;
+    guarded.wait_until_cut_off(ATTACKER, SSH)?;
+    hang()?;
+    guarded.host.exec(&["systemctl", "stop", UNIT])?;
+    ensure!(guarded.guardctl(&["unban", "--all"])? == "1\n");
+    guarded.reaches(ATTACKER, SSH)?;
+    ensure!(!guarded.guardctl(&["detach"])?.is_empty(), "nothing was there");
+    guarded.host.exec(&["systemctl", "start", UNIT])?;
+    guarded.wait_until_active()?;
+    guarded.wait_for_bans(&[])?;
+    guarded.reaches(ATTACKER, SSH)
+}
+
 #[test]
 fn detached_from_xdp_it_stays_so() -> Result<()> {
     detached_it_stays_so("xdp", "native XDP on interface ")

@@ -1,15 +1,17 @@
 //! `cargo xtask fuzz`: the fuzz targets under `tests/fuzz`, each for a bounded time.
 //!
-//! Input: the committed inputs of each target, and what earlier runs on this machine
-//! found worth keeping (`target/fuzz`). Output: how many inputs each target has tried,
-//! and, when one fails, the input and how to run it again. Coverage is the compiler's
-//! own (SanitizerCoverage), which the ordinary toolchain has.
+//! Input: the committed inputs of each target, by hand (`corpus/TARGET/`) and found by earlier
+//! runs (`corpus/TARGET.tar.gz`), and what runs on this machine found worth keeping
+//! (`target/fuzz`). Output: how many inputs each target has tried, and, when one fails, the
+//! input and how to run it again; with `--merge` the archives anew. Coverage is the
+//! compiler's own (SanitizerCoverage), which the ordinary toolchain has.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{packages, workspace};
 
@@ -29,6 +31,9 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 #[cfg(target_arch = "aarch64")]
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
+/// Bytes of an input at most.
+const LONGEST: usize = 1024;
+
 /// Options of `fuzz`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -40,12 +45,16 @@ pub(crate) struct Options {
     /// Run one input through its target instead of looking for new ones.
     #[arg(long, value_name = "FILE", requires = "targets")]
     input: Option<PathBuf>,
+    /// Look for nothing: put what earlier runs found into the committed archives, as few
+    /// inputs as reach all that is reached.
+    #[arg(long, conflicts_with = "input")]
+    merge: bool,
 }
 
 impl Options {
     /// All targets, for so many seconds each.
     pub(crate) fn all(seconds: u32) -> Self {
-        Self { targets: Vec::new(), seconds, input: None }
+        Self { targets: Vec::new(), seconds, input: None, merge: false }
     }
 }
 
@@ -57,6 +66,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let chosen = if options.targets.is_empty() { &known } else { &options.targets };
     workspace::show("building the fuzz targets", &mut build())?;
+    if options.merge {
+        return chosen.iter().try_for_each(|target| merge(target));
+    }
     let mut tried = 0;
     let mut failed = Vec::new();
     for target in chosen {
@@ -94,7 +106,8 @@ fn fuzz(target: &str, options: &Options) -> Result<Outcome> {
     for directory in [&kept, &failures] {
         fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     }
-    let program = workspace::target().join("fuzz").join(TARGET).join("release").join(target);
+    unpack(target, &kept)?;
+    let program = program(target);
     let mut command = Command::new(&program);
     command
         .args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=0"])
@@ -103,7 +116,7 @@ fn fuzz(target: &str, options: &Options) -> Result<Outcome> {
     match &options.input {
         Some(input) => command.arg(input),
         None => command
-            .args([format!("-max_total_time={}", options.seconds), "-max_len=1024".to_owned()])
+            .args([format!("-max_total_time={}", options.seconds), format!("-max_len={LONGEST}")])
             .arg(&kept)
             .arg(committed(target)),
     };
@@ -128,6 +141,61 @@ fn fuzz(target: &str, options: &Options) -> Result<Outcome> {
     count.map(Outcome::Tried).with_context(|| format!("no figures from {target}:\n{talk}"))
 }
 
+/// Puts the fewest inputs that reach all that is reached into the target's archive.
+fn merge(target: &str) -> Result<()> {
+    let kept = workspace::target().join("fuzz/kept").join(target);
+    fs::create_dir_all(&kept).with_context(|| format!("make {}", kept.display()))?;
+    unpack(target, &kept)?;
+    let chosen = tempfile::tempdir()?;
+    let mut command = Command::new(program(target));
+    command.args(["-merge=1", "-timeout=10", "-rss_limit_mb=2048", "-verbosity=0"]);
+    command.arg(format!("-max_len={LONGEST}")).arg(chosen.path()).arg(&kept);
+    workspace::show(&format!("choosing inputs for {target}"), &mut command)?;
+    let archive = archive(target);
+    // The same inputs make the same bytes.
+    let mut pack = Command::new("tar");
+    pack.args([
+        "--create",
+        "--sort=name",
+        "--mtime=@0",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+    ])
+    .args(["--mode=644", "--use-compress-program=gzip -9 -n", "--file"])
+    .arg(&archive)
+    .arg("--directory")
+    .arg(chosen.path())
+    .args(["--no-recursion", "--null", "--verbatim-files-from", "--files-from=-"]);
+    let mut names: Vec<_> = fs::read_dir(chosen.path())?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    names.sort();
+    let mut packing = pack.stdin(Stdio::piped()).spawn().context("start tar")?;
+    packing.stdin.take().context("its input")?.write_all(names.join("\0").as_bytes())?;
+    let status = packing.wait()?;
+    ensure!(status.success(), "packing {}: {status}", archive.display());
+    println!("{}: {} inputs", archive.display(), names.len());
+    Ok(())
+}
+
+/// Adds what the committed archive holds to what is kept on this machine.
+fn unpack(target: &str, kept: &Path) -> Result<()> {
+    let archive = archive(target);
+    if !archive.exists() {
+        return Ok(());
+    }
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--gzip", "--no-same-owner", "--skip-old-files", "--file"]);
+    let status = tar.arg(&archive).arg("--directory").arg(kept).status().context("start tar")?;
+    ensure!(status.success(), "unpacking {}: {status}", archive.display());
+    Ok(())
+}
+
+fn program(target: &str) -> PathBuf {
+    workspace::target().join("fuzz").join(TARGET).join("release").join(target)
+}
+
 fn build() -> Command {
     let mut build = workspace::cargo(&["build", "--release", "--locked", "--target", TARGET]);
     build
@@ -149,6 +217,11 @@ fn targets() -> Result<Vec<String>> {
 
 fn directory() -> PathBuf {
     workspace::root().join("tests/fuzz")
+}
+
+/// Inputs that runs found, in the repository.
+fn archive(target: &str) -> PathBuf {
+    directory().join("corpus").join(format!("{target}.tar.gz"))
 }
 
 /// Inputs that are kept in the repository: where a target begins, and what once failed.

@@ -14,6 +14,8 @@ mod ci;
 mod conformance;
 mod deb;
 mod demo;
+#[cfg(test)]
+mod documents;
 mod fuzz;
 mod install;
 mod man;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::{Context, Failure, output};
+use crate::cli::{Context, Failure, layout, output};
 use crate::control::protocol::{BanRow, Request, Response};
 use crate::core::jail::JailName;
-use crate::daemon::report::local;
+use crate::core::time::Timestamp;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -15,7 +15,7 @@ pub(super) enum Verb {
         guardctl bans list sshd\n  \
         guardctl --json bans list | jq -r '.[].address'\n\n\
         The list is read from the kernel. A ban that is stored and not there is marked\n\
-        NOT ENFORCED.")]
+        NOT ENFORCED. A line that begins with spaces goes on with the one before.")]
     List {
         /// Only this jail's.
         jail: Option<String>,
@@ -38,9 +38,7 @@ pub(super) fn bans(context: &Context, verb: &Verb) -> Result<(), Failure> {
     if let (Some(name), true) = (&only, rows.is_empty()) {
         context.jail(name.as_str())?;
     }
-    let lines: Vec<Vec<String>> = rows.iter().map(line).collect();
-    let header = ["JAIL", "ADDRESS", "SINCE", "UNTIL", "DROPPED", "REASON"];
-    output::print(&output::table(&header, &lines))?;
+    output::print(&text(&rows, crate::host::now().0, layout::columns()))?;
     for interface in &uncovered {
         output::talk(&format!("warning: {}", output::uncovered(interface)));
     }
@@ -54,7 +52,14 @@ pub(super) fn bans(context: &Context, verb: &Verb) -> Result<(), Failure> {
     Ok(())
 }
 
-fn line(row: &BanRow) -> Vec<String> {
+/// The bans as a table.
+pub(super) fn text(rows: &[BanRow], now: Timestamp, columns: usize) -> String {
+    let lines: Vec<Vec<String>> = rows.iter().map(|row| line(row, now)).collect();
+    let header = ["JAIL", "ADDRESS", "SINCE", "UNTIL", "DROPPED", "REASON"];
+    layout::table(&header, &lines, columns)
+}
+
+fn line(row: &BanRow, now: Timestamp) -> Vec<String> {
     let dropped = match (row.enforced, row.dropped) {
         (false, _) => "NOT ENFORCED".to_owned(),
         (true, None) => "-".to_owned(),
@@ -63,8 +68,8 @@ fn line(row: &BanRow) -> Vec<String> {
     vec![
         row.jail.to_string(),
         row.address.to_string(),
-        local(row.since),
-        row.until.map_or_else(|| "never ends".to_owned(), local),
+        layout::moment(row.since, now),
+        row.until.map_or_else(|| "never ends".to_owned(), |until| layout::moment(until, now)),
         dropped,
         row.reason.to_string(),
     ]

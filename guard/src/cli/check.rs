@@ -1,12 +1,15 @@
 //! `guardctl check`: is the configuration sound, and can it be abused?
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::IsTerminal as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::{Failure, output, progress::Progress};
+use crate::cli::{Failure, layout, output, progress::Progress};
+use crate::config::notify::Means;
 use crate::config::{Diagnostic, Settings, Severity};
 use crate::tool::check::{self, Found, Level, Report};
 
@@ -32,7 +35,11 @@ pub(super) fn check(
     let report = match Settings::load(config) {
         Ok(settings) => {
             let progress = Progress::words(as_json || arguments.quiet);
-            check::check(&settings, |what| progress.say(&format!("checking {what}")))
+            let file = config.unwrap_or(Path::new(Settings::PATH));
+            let mut report =
+                check::check(&settings, |what| progress.say(&format!("checking {what}")));
+            report.found.extend(told_to_all(&settings, file).map(of_settings));
+            report
         }
         Err(problems) => {
             Report { found: problems.0.into_iter().map(of_settings).collect(), ..Report::default() }
@@ -47,6 +54,20 @@ pub(super) fn check(
         None | Some(Level::Note) => 0,
         Some(Level::Warning) => 1,
         Some(Level::Error) => 78,
+    })
+}
+
+/// That everybody on this host may read where notices go.
+fn told_to_all(settings: &Settings, file: &Path) -> Option<Diagnostic> {
+    let calls = settings.notify.iter().any(|hook| matches!(hook.means, Means::Webhook(_)));
+    let mode = fs::metadata(file).ok()?.permissions().mode();
+    (calls && mode & 0o004 != 0).then(|| {
+        Diagnostic::warning("[[notify]] names a webhook, and every user may read that URL")
+            .in_file(file)
+            .help(format!(
+                "if it is a secret: chgrp guard {file}; chmod 640 {file}",
+                file = file.display()
+            ))
     })
 }
 
@@ -75,13 +96,13 @@ fn in_words(report: &Report, quiet: bool) -> String {
         text.push('\n');
     }
     if !quiet {
-        text.push_str(&closing(report));
+        text.push_str(&closing(report, layout::columns()));
     }
     text
 }
 
 /// What was looked at, and how it came out.
-fn closing(report: &Report) -> String {
+pub(super) fn closing(report: &Report, columns: usize) -> String {
     let mut text = String::new();
     let rows: Vec<Vec<String>> = report
         .jails
@@ -97,7 +118,8 @@ fn closing(report: &Report) -> String {
         })
         .collect();
     if !rows.is_empty() {
-        text.push_str(&output::table(&["JAIL", "FILTER", "EXPRESSIONS", "EXAMPLES"], &rows));
+        let header = ["JAIL", "FILTER", "EXPRESSIONS", "EXAMPLES"];
+        text.push_str(&layout::table(&header, &rows, columns));
         text.push('\n');
     }
     let count = |level, one: &str, many: &str| match report.count(level) {
@@ -144,4 +166,31 @@ fn in_json(report: &Report) -> serde_json::Value {
         "sshd": sshd,
         "summary": check::summary(report),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, set_permissions, write};
+
+    use super::*;
+
+    #[test]
+    fn a_webhook_that_every_user_may_read_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("guard.toml");
+        let (webhook, command) = ("webhook = \"https://h.example/x\"", "command = [\"/x\"]");
+        for (mode, means, told) in [
+            (0o644, webhook, true),
+            (0o640, webhook, false),
+            (0o600, webhook, false),
+            (0o644, command, false),
+        ] {
+            let text = format!("[[notify]]\n{means}\n");
+            write(&file, &text).expect("written");
+            set_permissions(&file, Permissions::from_mode(mode)).expect("set");
+            let settings = Settings::parse(&file, &text).expect("settings");
+            let found = told_to_all(&settings, &file);
+            assert_eq!(found.is_some(), told, "{mode:o} {means}: {found:?}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Events in words, for `guardctl watch` and `guardctl top`.
 
-use crate::cli::output;
+use crate::cli::{layout, output};
 use crate::control::event::{BanTold, Event, What};
 use crate::core::addr::Prefix;
 use crate::core::jail::JailName;
@@ -8,7 +8,7 @@ use crate::daemon::report::local;
 
 /// One line: time, what, whom.
 pub(super) fn line(event: &Event) -> String {
-    format!("{} {:<9} {}", local(event.time), word(&event.what), about(&event.what))
+    format!("{} {:<9} {}", layout::live(event.time), word(&event.what), about(&event.what))
 }
 
 /// What happened, in one word.
@@ -36,7 +36,12 @@ pub(super) fn about(what: &What) -> String {
     match what {
         What::Found { jail, address, .. } | What::Unbanned { jail, address } => who(jail, *address),
         What::Ignored { jail, address, because } => format!("{}: {because}", who(jail, *address)),
-        What::Banned(ban) | What::Prolonged(ban) | What::Restored(ban) => of_ban(ban),
+        What::Banned(ban) => {
+            of_ban(ban, ban.until.map(|until| format!("for {}", until - ban.since)))
+        }
+        What::Prolonged(ban) | What::Restored(ban) => {
+            of_ban(ban, ban.until.map(|until| format!("until {}", local(until))))
+        }
         What::RestoredMore { bans } => format!("{bans} more bans"),
         What::Full { jail, address } => {
             format!("{}: not banned, limits.bans is reached", who(jail, *address))
@@ -61,10 +66,9 @@ fn who(jail: &JailName, address: Prefix) -> String {
     format!("[{jail}] {address}")
 }
 
-fn of_ban(ban: &BanTold) -> String {
-    let until =
-        ban.until.map_or_else(|| "for ever".to_owned(), |at| format!("until {}", local(at)));
-    format!("{} {until}: {}", who(&ban.jail, ban.address), ban.reason)
+fn of_ban(ban: &BanTold, lasts: Option<String>) -> String {
+    let lasts = lasts.unwrap_or_else(|| "for ever".to_owned());
+    format!("{} {lasts}: {}", who(&ban.jail, ban.address), ban.reason)
 }
 
 #[cfg(test)]
@@ -80,9 +84,15 @@ mod tests {
         let reason = Reason::Failures { count: 3, within: Span::from_seconds(2), last: None };
         let since = Timestamp::from_seconds(0);
         let ban = BanTold { jail: jail.clone(), address, since, until: None, reason };
+        let until = Timestamp::from_seconds(5_400);
+        let shorter = BanTold { until: Some(until), ..ban.clone() };
+        let again = format!("restored [sshd] 192.0.2.1 until {}: 3 failures in 2s", local(until));
         let said = "a\u{1b}[2Jb".to_owned();
         for (what, expected) in [
             (What::Banned(ban), "ban [sshd] 192.0.2.1 for ever: 3 failures in 2s"),
+            (What::Banned(shorter.clone()), "ban [sshd] 192.0.2.1 for 1h 30m: 3 failures in 2s"),
+            // It began before, so that only its end says how long it goes on.
+            (What::Restored(shorter), again.as_str()),
             (
                 What::Ignored { jail, address, because: Allowed::Own { address } },
                 "ignored [sshd] 192.0.2.1: 192.0.2.1 is this host's own address",

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::{Context, Failure, output};
+use crate::cli::{Context, Failure, layout, output};
 use crate::config;
 use crate::control::protocol::{Request, Response, Standing};
 use crate::core::addr::Prefix;
@@ -56,14 +56,20 @@ fn of_address(context: &Context, arguments: &Arguments, source: Prefix) -> Resul
     if context.json {
         return output::json(&all);
     }
+    output::print(&in_words(source, &all, layout::columns()))
+}
+
+/// How a source stands in each jail.
+pub(super) fn in_words(source: Prefix, all: &[Standing], columns: usize) -> String {
     let mut text = format!("{source}\n");
-    for standing in &all {
+    for standing in all {
+        // Writing to a string does not fail.
         let _ = writeln!(text, "\n{}", standing.jail);
         for words in words_of(source, standing) {
-            let _ = writeln!(text, "  {words}");
+            let _ = writeln!(text, "{}", layout::below(&words, columns));
         }
     }
-    output::print(&text)
+    text
 }
 
 /// How a source stands in a jail, in sentences.
@@ -136,20 +142,25 @@ fn of_line(context: &Context, arguments: &Arguments, line: &str) -> Result<(), F
     if context.json {
         return output::json(&all);
     }
-    let mut text = String::new();
-    for verdict in &all {
-        let _ = writeln!(text, "{}", verdict.jail);
-        for words in words_of_line(verdict) {
-            let _ = writeln!(text, "  {}", output::visible(&words));
-        }
-        text.push('\n');
-    }
-    output::print(text.trim_end_matches('\n'))?;
-    output::print("\n")
+    let all: Vec<String> = all.iter().map(|one| verdict_in_words(one, layout::columns())).collect();
+    output::print(&all.join("\n"))
 }
 
-/// What a jail makes of a line, in sentences.
-fn words_of_line(verdict: &Verdict) -> Vec<String> {
+/// What a jail makes of a line. What is quoted is not broken.
+pub(super) fn verdict_in_words(verdict: &Verdict, columns: usize) -> String {
+    let mut text = format!("{}\n", verdict.jail);
+    // Writing to a string does not fail.
+    for quoted in quotes_of_line(verdict) {
+        let _ = writeln!(text, "  {}", output::visible(&quoted));
+    }
+    for words in words_of_line(verdict) {
+        let _ = writeln!(text, "{}", layout::below(&output::visible(&words), columns));
+    }
+    text
+}
+
+/// What matches, and what was captured.
+fn quotes_of_line(verdict: &Verdict) -> Vec<String> {
     let mut words = Vec::new();
     if let (Some(number), Some(expression)) = (verdict.number, &verdict.expression) {
         words.push(format!("expression {number}: {expression}"));
@@ -159,6 +170,12 @@ fn words_of_line(verdict: &Verdict) -> Vec<String> {
             verdict.captured.iter().map(|(name, text)| format!("{name} `{text}`")).collect();
         words.push(format!("captured: {}", captured.join(", ")));
     }
+    words
+}
+
+/// What becomes of the line, in sentences.
+fn words_of_line(verdict: &Verdict) -> Vec<String> {
+    let mut words = Vec::new();
     if let Some(planted) = verdict.planted {
         words.push(format!("{planted} is passed over: the client could have written it"));
     }

@@ -9,6 +9,7 @@ mod detach;
 mod events;
 mod explain;
 mod import;
+mod layout;
 mod metrics;
 mod migrate;
 mod named;
@@ -25,6 +26,8 @@ mod status;
 mod top;
 mod watch;
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -234,6 +237,12 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether the usual configuration is there and this user may not read it.
+fn is_kept_from_us(origin: &Origin) -> bool {
+    let kind = File::open(Settings::PATH).err().map(|error| error.kind());
+    origin.file.is_none() && kind == Some(ErrorKind::PermissionDenied)
+}
+
 /// Does it; the exit code when it is done.
 fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
     let verb = match (arguments.verb, arguments.backend) {
@@ -259,7 +268,19 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
         BackendName::Nft => Backend::Nft,
     });
     let origin = Origin { file: arguments.config, backend };
-    let settings = origin.settings().map_err(Failure::Configuration)?;
+    let settings = match origin.settings() {
+        // All that it needs of them is where the agent listens.
+        Err(_) if matches!(verb, Verb::Metrics(_)) && is_kept_from_us(&origin) => {
+            let socket = Settings::default().figures_socket();
+            output::talk(&format!(
+                "{} is not for this user; asking the agent at {}",
+                Settings::PATH,
+                socket.display()
+            ));
+            Settings::default()
+        }
+        settings => settings.map_err(Failure::Configuration)?,
+    };
     let context = Context { settings, json: arguments.json };
     match verb {
         Verb::Run(run) => {
@@ -289,5 +310,7 @@ fn carry_out(arguments: Arguments) -> Result<u8, Failure> {
     .map(|()| 0)
 }
 
+#[cfg(test)]
+mod narrow;
 #[cfg(test)]
 mod tests;

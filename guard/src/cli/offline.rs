@@ -60,11 +60,16 @@ pub(super) fn unban(
         let known = recalled.stored.bans.len();
         recalled = keeping::adopt(Some(recalled), settings, &jails, now);
         let mut held = recalled.stored.bans.split_off(known);
+        let before = held.len();
         held.retain(|ban| {
-            let is_meant = |whom: &Prefix| ban.source.contains(whom);
+            // Nobody knows any more which network was counted and which was banned by hand.
+            let is_meant = |whom: &Prefix| {
+                ban.source == *whom || (!whom.is_ipv4() && ban.source.contains(whom))
+            };
             jail.is_some_and(|name| jails[ban.jail.index()].name != *name)
                 || sources.is_some_and(|all| !all.iter().any(is_meant))
         });
+        outcome.changed += before - held.len();
         recalled.stored.bans.append(&mut held);
     }
     let Recalled { stored, .. } = recalled;

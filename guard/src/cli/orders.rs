@@ -85,6 +85,7 @@ pub(super) fn ban(context: &Context, arguments: &BanArguments) -> Result<(), Fai
         }
         let forced = ask(overruled.into_iter().map(|(source, _)| source).collect(), true)?;
         outcome.changed += forced.changed;
+        outcome.unstored = outcome.unstored.or(forced.unstored);
         outcome.refused.extend(forced.refused);
         outcome.unchanged.extend(forced.unchanged);
     }
@@ -160,17 +161,16 @@ fn tell(context: &Context, outcome: &Outcome, unchanged: &str) -> Result<(), Fai
             output::talk(&format!("{source} is still banned with {prefix}: unban that too"));
         }
     }
-    if outcome.refused.is_empty() {
-        return Ok(());
-    }
-    let refused: Vec<String> = outcome
+    let mut wrong: Vec<String> = outcome
         .refused
         .iter()
         .map(|(source, allowed)| format!("{source} is not banned: {allowed}"))
         .collect();
-    let force = outcome.refused.iter().any(|(_, allowed)| !matches!(allowed, Allowed::NoRoom));
-    let hint = if force { "\n--force bans what is allowed all the same" } else { "" };
-    Err(Failure::NotDone(format!("{}{hint}", refused.join("\n"))))
+    if outcome.refused.iter().any(|(_, allowed)| !matches!(allowed, Allowed::NoRoom)) {
+        wrong.push("--force bans what is allowed all the same".to_owned());
+    }
+    wrong.extend(outcome.not_stored());
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::NotDone(wrong.join("\n"))) }
 }
 
 fn jail(name: &str) -> Result<JailName, Failure> {

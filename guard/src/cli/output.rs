@@ -94,38 +94,12 @@ pub(super) fn uncovered(interface: &Coverage) -> String {
     )
 }
 
-/// Lays out rows in columns, two spaces apart, without spaces at line ends.
-pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let header: Vec<String> = header.iter().map(|&text| text.to_owned()).collect();
-    let lines = || std::iter::once(&header).chain(rows);
-    let width = |column: usize| {
-        lines().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    let widths: Vec<usize> = (0..header.len()).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for line in lines() {
-        let padded: Vec<String> =
-            line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
-    #[test]
-    fn columns_line_up() {
-        let rows = vec![
-            vec!["sshd".to_owned(), "10.3.0.1".to_owned()],
-            vec!["x".to_owned(), String::new()],
-        ];
-        assert_eq!(table(&["JAIL", "ADDRESS"], &rows), "JAIL  ADDRESS\nsshd  10.3.0.1\nx\n");
-    }
     #[test]
     fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -1,6 +1,6 @@
 //! `guardctl probe`: what each interface can do, and what would be chosen.
 
-use crate::cli::{Context, Failure, output};
+use crate::cli::{Context, Failure, layout, output};
 use crate::config;
 use crate::config::agent::Backend;
 use crate::daemon::backend;
@@ -10,18 +10,18 @@ use crate::host;
 
 #[derive(serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Found {
+pub(super) struct Found {
     #[serde(flatten)]
-    bpf: probe::Probed,
+    pub(super) bpf: probe::Probed,
     /// Why nftables cannot be used; absent when it can.
-    nft: Option<String>,
+    pub(super) nft: Option<String>,
     /// What the agent would use.
-    backend: Backend,
+    pub(super) backend: Backend,
     /// Why.
-    backend_reason: String,
+    pub(super) backend_reason: String,
     /// Rules that send packets to another port or host, and so past bans or into them,
     /// since XDP sees packets before; in words.
-    redirections: Vec<String>,
+    pub(super) redirections: Vec<String>,
 }
 
 pub(super) fn probe(context: &Context) -> Result<(), Failure> {
@@ -48,25 +48,40 @@ pub(super) fn probe(context: &Context) -> Result<(), Failure> {
     if context.json {
         return output::json(&found);
     }
+    output::print(&in_words(&found, layout::columns()))
+}
+
+/// What was found, in words and as a table.
+pub(super) fn in_words(found: &Found, columns: usize) -> String {
     let or = |problem: &Option<String>| problem.clone().unwrap_or_else(|| "yes".to_owned());
     let tcx = match found.bpf.tcx {
         Some(true) => "yes",
         Some(false) => "no (it needs Linux 6.6)",
         None => "unknown",
     };
-    let (name, why) = (name(found.backend), &found.backend_reason);
-    let (bpf, nft) = (or(&found.bpf.bpf), or(&found.nft));
-    output::print(&format!(
-        "BPF      {bpf}\ntcx      {tcx}\nnft      {nft}\nbackend  {name}: {why}\n\n"
-    ))?;
-    let header = ["INTERFACE", "DRIVER", "NATIVE XDP", "OTHER PROGRAM", "GUARDED BY", "WHY"];
+    let mut text = String::new();
+    for (what, words) in [
+        ("BPF", or(&found.bpf.bpf)),
+        ("tcx", tcx.to_owned()),
+        ("nft", or(&found.nft)),
+        ("backend", format!("{}: {}", name(found.backend), found.backend_reason)),
+    ] {
+        text += &layout::folded(&format!("{what:<9}{words}"), columns, 9);
+        text.push('\n');
+    }
+    text.push('\n');
+    let header = ["INTERFACE", "DRIVER", "NATIVE XDP", "GUARDED BY", "WHY"];
     let rows: Vec<Vec<String>> =
         found.bpf.interfaces.iter().map(|one| row(one, found.backend)).collect();
-    output::print(&output::table(&header, &rows))?;
+    text += &layout::table(&header, &rows, columns);
     if !found.redirections.is_empty() {
-        output::print("\n")?;
+        text.push('\n');
     }
-    found.redirections.iter().try_for_each(|told| output::print(&format!("NAT  {told}\n")))
+    for told in &found.redirections {
+        text += &layout::folded(&format!("NAT  {told}"), columns, 5);
+        text.push('\n');
+    }
+    text
 }
 
 fn row(probed: &ProbedInterface, backend: Backend) -> Vec<String> {
@@ -86,7 +101,6 @@ fn row(probed: &ProbedInterface, backend: Backend) -> Vec<String> {
         probed.choice.interface.clone(),
         probed.driver.clone().unwrap_or_else(|| "-".to_owned()),
         native.to_owned(),
-        probed.other_program.map_or_else(|| "-".to_owned(), |id| format!("id {id}")),
         means,
         why,
     ]

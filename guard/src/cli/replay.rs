@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::cli::{Context, Failure, output, progress::Progress};
+use crate::cli::{Context, Failure, layout, output, progress::Progress};
 use crate::config::{self, glob};
 use crate::core::date::Zone;
 use crate::core::jail::{Jail, JailId, JournalMatch, LogSource};
@@ -83,7 +83,7 @@ pub(super) fn replay(context: &Context, arguments: &Arguments) -> Result<(), Fai
     for left_out in &replay.left_out {
         output::talk(&format!("note: {left_out}"));
     }
-    output::print(&in_words(&replay))
+    output::print(&in_words(&replay, layout::columns()))
 }
 
 /// The configured jails, or those of them that are named.
@@ -212,7 +212,8 @@ pub(super) fn point(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     }
 }
 
-fn in_words(replay: &Replay) -> String {
+/// What the jails read, and whom they would have banned.
+pub(super) fn in_words(replay: &Replay, columns: usize) -> String {
     let number = |count: u64| if count == 0 { "-".to_owned() } else { count.to_string() };
     let rows: Vec<Vec<String>> = replay
         .jails
@@ -230,8 +231,8 @@ fn in_words(replay: &Replay) -> String {
             ]
         })
         .collect();
-    let header = ["JAIL", "LINES", "FAILURES", "SOURCES", "BANS", "ALLOWED", "PLANTED", "GIVEN UP"];
-    let mut text = output::table(&header, &rows);
+    let header = ["JAIL", "LINES", "FAILED", "SOURCES", "BANS", "ALLOWED", "PLANTED", "GIVEN UP"];
+    let mut text = layout::table(&header, &rows, columns);
     if !replay.bans.is_empty() {
         let rows: Vec<Vec<String>> = replay
             .bans
@@ -240,14 +241,15 @@ fn in_words(replay: &Replay) -> String {
                 vec![
                     ban.jail.to_string(),
                     ban.address.to_string(),
-                    local(ban.since),
-                    ban.until.map_or_else(|| "never ends".to_owned(), local),
+                    layout::minutes(ban.since),
+                    ban.until.map_or_else(|| "never ends".to_owned(), layout::minutes),
                     ban.why.clone(),
                 ]
             })
             .collect();
         text.push('\n');
-        text.push_str(&output::table(&["JAIL", "ADDRESS", "BANNED AT", "UNTIL", "WHY"], &rows));
+        let header = ["JAIL", "ADDRESS", "BANNED AT", "UNTIL", "WHY"];
+        text.push_str(&layout::table(&header, &rows, columns));
     }
     text.push_str(&match replay.span {
         Some((from, to)) => {

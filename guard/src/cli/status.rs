@@ -39,7 +39,7 @@ pub(super) fn find<'s>(status: &'s Status, name: &str) -> Result<&'s JailStatus,
     found.ok_or_else(|| Failure::NotDone(format!("Sorry but the jail '{name}' does not exist")))
 }
 
-fn overview(status: &Status) -> String {
+pub(super) fn overview(status: &Status) -> String {
     let mut names: Vec<&str> = status.jails.iter().map(|jail| jail.name.as_str()).collect();
     names.sort_unstable();
     let mut text = format!(
@@ -67,7 +67,7 @@ fn amount(dropped: Dropped) -> String {
     format!("{about}{} packets, {about}{bytes}", indicatif::HumanCount(dropped.packets))
 }
 
-fn one_jail(jail: &JailStatus) -> String {
+pub(super) fn one_jail(jail: &JailStatus) -> String {
     let source = match &jail.files {
         Some(files) => format!("File list:\t{}", files.join(" ")),
         None => format!("Journal matches:\t{}", jail.journal_matches),

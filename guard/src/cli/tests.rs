@@ -1,9 +1,10 @@
 //! The command line as people meet it: help that is complete, true and fits a terminal.
 
 use clap::builder::StyledStr;
-use clap::error::ErrorKind;
 
 use super::*;
+
+mod documents;
 
 /// Columns of a terminal that nobody has made wider.
 const WIDTH: usize = 80;
@@ -80,65 +81,6 @@ fn every_verb_has_examples_that_are_right() {
         }
         assert!(own > 0, "{name}: no example shows it");
     }
-}
-
-/// The commands of a document: lines of its blocks (`true`), and what stands in code within
-/// lines.
-fn commands(document: &str) -> Vec<(String, bool)> {
-    let mut commands = Vec::new();
-    let mut in_block = false;
-    for line in document.lines() {
-        if line.trim_start().starts_with("```") {
-            in_block = !in_block;
-        } else if in_block {
-            let line = line.trim().trim_start_matches("$ ").trim_start_matches("sudo ");
-            let line = line.split(" # ").next().unwrap_or(line);
-            commands.push((line.split("   ").next().unwrap_or(line).trim().to_owned(), true));
-        } else {
-            // Every other piece is code.
-            let pieces = line.split('`').skip(1).step_by(2);
-            commands.extend(pieces.map(|piece| (piece.to_owned(), false)));
-        }
-    }
-    // What is left out or chosen between is no command yet.
-    let whole = |command: &String| !command.contains(['[', '…', '<', '|', '*', '─']);
-    commands.retain(|(command, _)| command.starts_with("guardctl ") && whole(command));
-    commands
-}
-
-#[test]
-fn every_guardctl_in_the_documents_is_one_that_there_is() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut documents = vec![root.join("README.md"), root.join("SECURITY.md")];
-    let docs = root.join("docs").read_dir().expect("docs");
-    documents.extend(docs.map(|entry| entry.expect("a file").path()));
-    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let (mut seen, mut wrong) = (0, Vec::new());
-    for path in documents {
-        let text = std::fs::read_to_string(&path).expect("a document");
-        for (command, in_block) in commands(&text) {
-            for invocation in invocations(&command) {
-                seen += 1;
-                let Err(error) = Arguments::try_parse_from(&invocation) else { continue };
-                // In a sentence a verb or option may stand for itself.
-                let alone = [
-                    ErrorKind::MissingRequiredArgument,
-                    ErrorKind::MissingSubcommand,
-                    ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
-                    ErrorKind::InvalidValue,
-                    ErrorKind::ValueValidation,
-                ];
-                let shown = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
-                let fine =
-                    shown.contains(&error.kind()) || (!in_block && alone.contains(&error.kind()));
-                if !fine {
-                    wrong.push(format!("{}: `{command}`: {error}", path.display()));
-                }
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(seen > 50, "only {seen} commands were found");
 }
 
 #[test]

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cli::{Context, Failure, events, output};
+use crate::cli::{Context, Failure, events, layout, output};
 use crate::control::client::{self, Watching};
 use crate::control::event::Event;
 use crate::control::protocol::{Request, Response};
 use crate::core::addr::Prefix;
 use crate::core::jail::JailName;
 use crate::core::time::{Span, Timestamp};
-use crate::daemon::report::local;
 use crate::daemon::run;
 use crate::enforce::xdp::{DroppedPacket, Drops};
 
@@ -22,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[command(after_help = "Examples:\n  \
     guardctl watch --drops\n  \
     guardctl watch --drops --count 10\n  \
-    guardctl --json watch --drops | jq -r .source")]
+    guardctl --json watch --drops | jq -r .source\n\n\
+    A line that begins with spaces goes on with the one before.")]
 pub(super) struct Arguments {
     /// Show packets that are dropped in XDP or tcx, too; works without the agent. (nft tells
     /// nothing of single packets.)
@@ -72,7 +72,8 @@ pub(super) fn watch(context: &Context, arguments: &Arguments) -> Result<(), Fail
 
 fn tell(json: bool, event: &Event) -> Result<(), Failure> {
     if !json {
-        return output::print(&format!("{}\n", events::line(event)));
+        let line = layout::streamed(&events::line(event), layout::columns());
+        return output::print(&format!("{line}\n"));
     }
     let line = serde_json::to_string(event).map_err(|e| Failure::NotDone(e.to_string()))?;
     output::print(&format!("{line}\n"))
@@ -135,17 +136,22 @@ fn print(context: &Context, packet: &DroppedPacket, bans: &Bans) -> Result<(), F
         let line = serde_json::to_string(&row).map_err(|e| Failure::NotDone(e.to_string()))?;
         return output::print(&format!("{line}\n"));
     }
+    output::print(&format!("{}\n", layout::streamed(&in_words(&row), layout::columns())))
+}
+
+/// A packet in one line.
+fn in_words(row: &Row<'_>) -> String {
     let port = row.port.map(|port| format!("/{port}")).unwrap_or_default();
-    output::print(&format!(
-        "{} dropped   {} {} > {} {}{port} {} bytes [{}]\n",
-        local(row.time),
+    format!(
+        "{} dropped   {} {} > {} {}{port} {} B [{}]",
+        layout::live(row.time),
         row.interface,
         row.source,
         row.destination,
         row.protocol,
         row.bytes,
         row.jails.join(" ")
-    ))
+    )
 }
 
 /// Who is banned by which jail, as the agent told last.
@@ -174,5 +180,35 @@ impl Bans {
         let its = self.known.iter().filter(|(_, banned)| banned.contains(&source));
         let jails: BTreeSet<&str> = its.map(|(jail, _)| jail.as_str()).collect();
         jails.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_have_a_line_each_unless_their_addresses_are_long() {
+        let row = |source: &str, destination: &str| {
+            let row = Row {
+                event: "dropped",
+                time: Timestamp::from_seconds(0),
+                interface: "eno1",
+                source: source.to_owned(),
+                destination: destination.to_owned(),
+                protocol: "tcp",
+                port: Some(22),
+                bytes: 74,
+                jails: vec!["sshd"],
+            };
+            layout::streamed(&in_words(&row), layout::USUAL)
+        };
+        let short = row("192.0.2.123", "198.51.100.20");
+        assert!(short.ends_with(" dropped   eno1 192.0.2.123 > 198.51.100.20 tcp/22 74 B [sshd]"));
+        assert_eq!(short.lines().count(), 1, "{short}");
+        let address = "2001:db8:1111:2222:3333:4444:5555:6666";
+        let long = row(address, address);
+        assert!(long.lines().count() == 2 && long.contains("\n    2001:db8:"), "{long}");
+        assert!(long.lines().all(|line| line.len() <= 80 && !line.ends_with(' ')), "{long}");
     }
 }

@@ -136,7 +136,10 @@ where
 
     pub(super) async fn order(&self, request: Request) -> Result<Outcome, Fault> {
         match self.ask(request).await? {
-            Response::Done(outcome) => Ok(outcome),
+            Response::Done(outcome) => match outcome.not_stored() {
+                None => Ok(outcome),
+                Some(problem) => Err(Fault::other(problem)),
+            },
             _ => Err(confused()),
         }
     }

@@ -261,4 +261,19 @@ pub struct Outcome {
     /// that prefix.
     #[serde(default)]
     pub still_banned: Vec<(Prefix, Prefix)>,
+    /// Why this is not stored yet, and lost if the agent ends before it is.
+    #[serde(default)]
+    pub unstored: Option<String>,
+}
+
+impl Outcome {
+    /// That what was done is not stored yet, in words.
+    pub fn not_stored(&self) -> Option<String> {
+        // To refuse is nothing to be stored.
+        let done = self.changed > 0 || self.refused.is_empty();
+        let unstored = self.unstored.as_ref().filter(|_| done);
+        unstored.map(|why| {
+            format!("done, but not stored yet, and lost if the agent ends before it is: {why}")
+        })
+    }
 }

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{interval, sleep, timeout};
 
 use crate::config::agent::Settings;
@@ -30,7 +30,7 @@ use crate::daemon::keep::Keep as _;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::keeping;
 use crate::daemon::meters::Meters;
-use crate::daemon::perform::{Command, Performer};
+use crate::daemon::perform::{self, Command, Performer};
 use crate::daemon::run::{RunError, broken, notify, now};
 use crate::daemon::sources::{self, Counters, Plan, Readers};
 use crate::daemon::stored::Recalled;
@@ -93,6 +93,8 @@ pub struct Lasting {
     pub meters: Arc<Meters>,
     /// Who is told what happens.
     pub events: Events,
+    /// Told when there is a store to be read that no agent has read.
+    pub reread: Arc<Notify>,
     /// Jails that the configuration before this one had; `None` at the first start.
     pub before: Option<Vec<JailName>>,
 }
@@ -122,7 +124,7 @@ impl Agent {
         let seen = host::read().map_err(broken)?;
         let keeping::Found { keeper: mut store, recalled, lacking, problem } =
             keeping::open(&settings.store(), &jails).map_err(broken)?;
-        let Recalled { stored, totals, positions } = match recalled {
+        let Recalled { stored, mut totals, positions } = match recalled {
             Some(recalled) if !lacking => recalled,
             recalled => keeping::adopt(recalled, &settings, &jails, now()),
         };
@@ -148,6 +150,8 @@ impl Agent {
         let (mut enforcer, backend_reason) = backend::choose(&settings).map_err(broken)?;
         let kind = enforcer.name();
         let reloads = lasting.before.is_some();
+        // A ban that waited for an answer which nobody asks for any more.
+        perform::add_up(&mut totals, &persist);
         unstored.push(persist);
         if let Some(filling) = store.wants_filling() {
             unstored.fill(filling);
@@ -222,7 +226,9 @@ impl Agent {
         };
         let sources = lasting.counters.clone();
         let notified = Arc::clone(&lasting.notified);
-        let background = Background { backend_reason, problems, sources, notified, described };
+        let reread = Arc::clone(&lasting.reread);
+        let background =
+            Background { backend_reason, problems, sources, described, notified, reread };
         let performer = Performer {
             engine,
             store: Box::new(store),

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::Notify;
+
 use crate::config::described::Described;
 use crate::control::protocol::{
     BanRow, BanTime, JailFacts, JailStatus, Request, Response, Standing, StandingBan, Status,
@@ -35,6 +37,8 @@ pub struct Background {
     pub described: Vec<Described>,
     /// What became of those who are told of bans.
     pub notified: Arc<Counts>,
+    /// To be told that the store holds what nobody has read, and can be read now.
+    pub reread: Arc<Notify>,
 }
 
 /// What of a jail goes into its status, but for the kernel's half.
@@ -103,7 +107,7 @@ pub fn problems(performer: &Performer) -> Vec<String> {
         )
     }));
     problems.extend(performer.engine.troubles());
-    let full = performer.engine.refused_for_space();
+    let full = performer.meters.full();
     if full > 0 {
         problems.push(format!("{full} bans were not made: limits.bans is reached"));
     }

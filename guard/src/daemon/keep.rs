@@ -41,7 +41,8 @@ pub trait Keep: fmt::Debug + Send {
     /// As [`Keep::persist`].
     fn fill(&mut self, rewrite: Rewrite, whole: Whole<'_>) -> Result<(), StoreError>;
 
-    /// As [`Store::unban`](crate::store::Store::unban).
+    /// As [`Store::unban`](crate::store::Store::unban), with the networks that IPv6 addresses
+    /// were counted with.
     ///
     /// # Errors
     /// As [`Keep::persist`].
@@ -56,6 +57,11 @@ pub trait Keep: fmt::Debug + Send {
     /// for each such store.
     fn wants_filling(&mut self) -> Option<Rewrite> {
         None
+    }
+
+    /// Whether it holds what nobody has read, and could be read now.
+    fn wants_reading(&self) -> bool {
+        false
     }
 
     /// Takes note that nothing is held which it lacks.

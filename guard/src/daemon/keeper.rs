@@ -1,10 +1,13 @@
 //! The store as the agent has it: also while it cannot be had.
 //!
 //! Input: what is to be stored. Output: that in the store, or why not. Invariants: a damaged
-//! store is put aside, never changed or deleted, and only when a new one can take its place at
-//! once; before there is a new store, the [`LACKING`] mark says that it lacks bans.
+//! store is put aside, never changed or deleted, and only when a new one is there to take its
+//! place; before it does, the [`LACKING`] mark says that it lacks bans. What nobody has read
+//! is only written beside, until it is read.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +19,15 @@ use crate::core::time::Timestamp;
 use crate::daemon::keep::Keep;
 use crate::daemon::run::now;
 use crate::store::fill::{Rewrite, Whole};
-use crate::store::{Lock, Store, StoreError, aside, files};
+use crate::store::{Lock, Store, StoreError, StoredBan, aside, files};
 
 /// How long another process that is just writing is waited for once bans depend on it.
 pub(super) const HASTE: Duration = Duration::from_millis(100);
 
 /// What follows the name of a database that may lack bans which the kernel holds.
 const LACKING: &str = ".lacking";
+/// What follows the name of a database that is to take the place of a damaged one.
+const NEXT: &str = ".next";
 
 /// The agent's store, open or not.
 #[derive(Debug)]
@@ -31,13 +36,13 @@ pub struct Keeper {
     /// Held also while the store is not open, so that there is one agent; `None` while not
     /// even that file can be written.
     lock: Option<Arc<Lock>>,
-    pub(super) store: Option<Store>,
+    store: Option<Store>,
     /// What is open now is another than before, or than nothing; or there should be one.
-    pub(super) other: bool,
-    /// What it held could not be read at the start.
-    pub(super) unread: bool,
-    /// It is damaged, and is to be put aside before it is opened again.
-    pub(super) damaged: bool,
+    other: bool,
+    /// It holds what nobody has read.
+    unread: bool,
+    /// The file that is damaged, and is to be put aside before the store is opened again.
+    damaged: Option<Identity>,
     /// There is a [`LACKING`] mark.
     lacking: bool,
 }
@@ -47,7 +52,24 @@ impl Keeper {
     pub(super) fn new(path: &Path, lock: Option<Arc<Lock>>) -> Self {
         let lacking = mark(path).exists();
         let path = path.to_owned();
-        Self { path, lock, store: None, other: false, unread: false, damaged: false, lacking }
+        Self { path, lock, store: None, other: true, unread: false, damaged: None, lacking }
+    }
+
+    /// It was opened and read.
+    pub(super) fn take(&mut self, store: Store) {
+        self.store = Some(store);
+        // All that is known is written once more, and then nothing lacks.
+        self.other = self.lacking;
+    }
+
+    /// It was found damaged. It is put aside when what it holds can be written into another.
+    pub(super) fn damaged(&mut self) {
+        self.damaged = Some(Identity::of(&self.path));
+    }
+
+    /// It was found to be one that cannot be read.
+    pub(super) fn unread(&mut self) {
+        self.unread = true;
     }
 
     /// Whether it may lack bans which the kernel holds.
@@ -83,7 +105,8 @@ impl Keeper {
             if let Some(store) = self.store.take() {
                 store.abandon();
             }
-            (self.damaged, self.other) = (true, true);
+            self.damaged();
+            self.other = true;
             self.opened()?;
         }
         done
@@ -97,7 +120,7 @@ impl Keeper {
                     Some(lock) => Arc::clone(lock),
                     None => Arc::clone(self.lock.insert(Arc::new(Lock::acquire(&self.path)?))),
                 };
-                self.make_way()?;
+                self.make_way(&lock)?;
                 let store = Store::open_holding(&self.path, HASTE, lock)?;
                 self.other = true;
                 store
@@ -107,19 +130,41 @@ impl Keeper {
     }
 
     /// Puts a damaged store aside; and where there is none, says that the next one lacks all.
-    fn make_way(&mut self) -> Result<(), StoreError> {
-        if self.damaged {
-            self.say_lacking()?;
-            let place = aside::put_aside(&self.path, now().wall)?;
-            self.damaged = false;
-            tracing::error!(target: "fail2ban.database",
-                "the damaged store was put aside, as it is, as {}", place.display());
-        } else if !self.path.exists() {
-            self.say_lacking()?;
+    fn make_way(&mut self, lock: &Arc<Lock>) -> Result<(), StoreError> {
+        if !self.path.exists() {
+            // Somebody moved it away, perhaps for what the last attempt said.
+            (self.damaged, self.unread) = (None, false);
+            return self.say_lacking();
         }
-        // One that is not there any more is nothing to be careful with.
-        self.unread &= self.path.exists();
-        Ok(())
+        let Some(damaged) = self.damaged else { return Ok(()) };
+        if damaged != Identity::of(&self.path) {
+            // And put another in its place.
+            (self.damaged, self.unread) = (None, true);
+            return Ok(());
+        }
+        aside::check_room(&self.path)?;
+        self.say_lacking()?;
+        let next = self.make_next(lock)?;
+        let place = aside::put_aside(&self.path, now().wall)?;
+        (self.damaged, self.unread) = (None, false);
+        tracing::error!(target: "fail2ban.database",
+            "the damaged store was put aside, as it is, as {}", place.display());
+        fs::rename(&next, &self.path).map_err(|cause| StoreError::unwritable(&self.path, cause))
+    }
+
+    /// Makes an empty store beside it, so that there is room for one.
+    fn make_next(&self, lock: &Arc<Lock>) -> Result<PathBuf, StoreError> {
+        let next = beside(&self.path, NEXT);
+        for part in ["", "-wal", "-shm"] {
+            match fs::remove_file(beside(&next, part)) {
+                Err(cause) if cause.kind() != ErrorKind::NotFound => {
+                    return Err(StoreError::unwritable(&next, cause));
+                }
+                _ => {}
+            }
+        }
+        // Closed, it is one file.
+        Store::open_holding(&next, HASTE, Arc::clone(lock)).map(|_| next)
     }
 
     /// Says that bans are lacking before there is a new store, for whoever comes after a death
@@ -137,9 +182,23 @@ impl Keeper {
 
 /// The mark beside a store.
 pub(super) fn mark(path: &Path) -> PathBuf {
+    beside(path, LACKING)
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(LACKING);
+    name.push(end);
     name.into()
+}
+
+/// Which file it is, whatever its name; of none, nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity(Option<(u64, u64)>);
+
+impl Identity {
+    fn of(path: &Path) -> Self {
+        Self(fs::metadata(path).ok().map(|found| (found.dev(), found.ino())))
+    }
 }
 
 impl Keep for Keeper {
@@ -153,7 +212,20 @@ impl Keep for Keeper {
         sources: Option<&[Prefix]>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.with(|store| store.unban(jail, sources, now, &[]).map(drop))
+        self.with(|store| {
+            let mut whom = sources.map(<[Prefix]>::to_vec);
+            if let Some(whom) = &mut whom {
+                let hosts: Vec<Prefix> =
+                    whom.iter().copied().filter(|source| !source.is_ipv4()).collect();
+                let bans = if hosts.is_empty() { Vec::new() } else { store.bans()? };
+                let of_jail = |ban: &StoredBan| jail.is_none_or(|jail| *jail == ban.jail);
+                let ends = |ban: &StoredBan| hosts.iter().any(|host| ban.ends_with(*host));
+                whom.extend(
+                    bans.iter().filter(|ban| of_jail(ban) && ends(ban)).map(|ban| ban.source),
+                );
+            }
+            store.unban(jail, whom.as_deref(), now, &[]).map(drop)
+        })
     }
 
     fn unban_others(
@@ -176,7 +248,7 @@ impl Keep for Keeper {
         }
         self.with(|store| store.fill(rewrite, whole))?;
         // One that was opened for this is as it should be.
-        (self.other, self.unread) = (false, false);
+        self.other = false;
         Ok(())
     }
 
@@ -193,6 +265,10 @@ impl Keep for Keeper {
         if let Err(error) = fs::remove_file(&mark) {
             tracing::warn!(target: "fail2ban.database", "removing {}: {error}", mark.display());
         }
+    }
+
+    fn wants_reading(&self) -> bool {
+        self.unread && self.store.is_some()
     }
 
     fn put_aside(&self) -> Vec<PathBuf> {

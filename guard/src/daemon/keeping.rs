@@ -16,7 +16,7 @@ use crate::core::delta::Ban;
 use crate::core::engine::Stored;
 use crate::core::jail::{Jail, JailId, JailName};
 use crate::core::reason::Reason;
-use crate::core::time::Span;
+use crate::core::time::{Span, Timestamp};
 use crate::daemon::backend;
 use crate::daemon::keeper::{self, HASTE, Keeper};
 use crate::daemon::perform::Total;
@@ -59,24 +59,23 @@ pub fn open(path: &Path, jails: &[Jail]) -> Result<Found, StoreError> {
     };
     let error = match opened {
         Ok((store, recalled)) => {
-            keeper.store = Some(store);
+            keeper.take(store);
             let lacking = keeper.lacks();
-            // All that is known is written once more, and then nothing lacks.
-            keeper.other = lacking;
             // One that was never given anything says nothing: the damaged one may.
             let is_new = recalled.stored.bans.is_empty() && recalled.positions.is_empty();
-            let before = if lacking && is_new { aside::list(path).pop() } else { None };
-            let recalled = before.and_then(|before| salvage(&before, jails)).unwrap_or(recalled);
+            let before = if lacking && is_new { salvage_newest(path, jails) } else { None };
+            let recalled = match before {
+                Some(before) => pardoned(before, recalled.stored.pardons),
+                None => recalled,
+            };
             return Ok(Found { keeper, recalled: Some(recalled), lacking, problem: None });
         }
         Err(error) => error,
     };
     tracing::error!(target: "fail2ban.database", "{error}");
-    keeper.other = true;
     match error {
-        // It is put aside when what it holds can be written into another.
         StoreError::Damaged { .. } => {
-            keeper.damaged = true;
+            keeper.damaged();
             let recalled = salvage(path, jails);
             Ok(Found { keeper, recalled, lacking: true, problem: None })
         }
@@ -84,8 +83,14 @@ pub fn open(path: &Path, jails: &[Jail]) -> Result<Found, StoreError> {
         _ if !path.exists() => Err(error),
         _ => {
             let read = Store::open_to_read(path, HASTE);
-            let recalled = read.and_then(|mut store| stored::recall(&mut store, jails)).ok();
-            keeper.unread = recalled.is_none();
+            let read = read.and_then(|mut store| stored::recall(&mut store, jails)).ok();
+            let recalled = match read {
+                None => {
+                    keeper.unread();
+                    if keeper.lacks() { salvage_newest(path, jails) } else { None }
+                }
+                read => read,
+            };
             Ok(Found { keeper, recalled, lacking: true, problem: Some(error.to_string()) })
         }
     }
@@ -94,6 +99,26 @@ pub fn open(path: &Path, jails: &[Jail]) -> Result<Found, StoreError> {
 /// Whether a store may lack bans which the kernel holds.
 pub fn is_lacking(path: &Path) -> bool {
     keeper::mark(path).exists()
+}
+
+/// What can be read of the store that was put aside last.
+fn salvage_newest(path: &Path, jails: &[Jail]) -> Option<Recalled> {
+    aside::list(path).pop().and_then(|before| salvage(&before, jails))
+}
+
+/// That without whom somebody let in since.
+fn pardoned(mut known: Recalled, pardons: Vec<(JailId, Option<Prefix>, Timestamp)>) -> Recalled {
+    known.stored.bans.retain(|ban| {
+        let counted = ban.reason.ends_with_an_address();
+        let ends = |whom: Prefix| {
+            ban.source == whom || (counted && !whom.is_ipv4() && ban.source.contains(&whom))
+        };
+        !pardons.iter().any(|(jail, whom, until)| {
+            *jail == ban.jail && ban.since <= *until && whom.is_none_or(ends)
+        })
+    });
+    known.stored.pardons.extend(pardons);
+    known
 }
 
 /// What can be read of a damaged store.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::control::event::Events;
 use crate::control::protocol::{Request, Response};
+use crate::core::addr::Prefix;
 use crate::core::effects::{Change, Effects};
 use crate::core::engine::Engine;
 use crate::core::entry::Batch;
@@ -69,6 +70,17 @@ pub struct Total {
     pub failures: u64,
     /// Bans begun.
     pub bans: u64,
+}
+
+/// Adds what happened to the totals of each jail.
+pub(super) fn add_up(totals: &mut [Total], changes: &[Change]) {
+    for change in changes {
+        match change {
+            Change::Count { failure, .. } => totals[failure.jail.index()].failures += 1,
+            Change::Ban(ban) => totals[ban.jail.index()].bans += 1,
+            _ => {}
+        }
+    }
 }
 
 /// Engine, store, and the way to the enforcer.
@@ -168,7 +180,8 @@ impl Performer {
     ) -> Option<Timestamp> {
         let mut effects = self.engine.handle((self.now)().wall, input);
         let wake_at = effects.wake_at;
-        self.count(&effects.persist);
+        add_up(&mut self.totals, &effects.persist);
+        self.note_positions(&effects.persist);
         self.unstored.push(std::mem::take(&mut effects.persist));
         // Whoever orders something is told whether it is stored, but for what takes long.
         let asks = to.is_some() && !self.unstored.is_large();
@@ -207,6 +220,9 @@ impl Performer {
             }
         }
         self.store.has_all();
+        if self.store.wants_reading() {
+            self.background.reread.notify_one();
+        }
         self.retry_at = None;
         if self.store_problem.take().is_some() {
             tracing::info!(target: "fail2ban.database", notice = true, "the store works again");
@@ -237,13 +253,10 @@ impl Performer {
         self.retry_at.is_some_and(|at| at <= Instant::now())
     }
 
-    fn count(&mut self, changes: &[Change]) {
+    fn note_positions(&self, changes: &[Change]) {
         for change in changes {
-            match change {
-                Change::Count { failure, .. } => self.totals[failure.jail.index()].failures += 1,
-                Change::Ban(ban) => self.totals[ban.jail.index()].bans += 1,
-                Change::Position(position) => self.meters.read(position, (self.now)().wall),
-                _ => {}
+            if let Change::Position(position) = change {
+                self.meters.read(position, (self.now)().wall);
             }
         }
     }
@@ -255,15 +268,9 @@ impl Performer {
             let _ = self.questions.send(question);
         }
         let answer = match (effects.outcome, to) {
-            (Some(outcome), Some(to)) => {
-                let response = match self.store_problem.as_ref().filter(|_| self.is_behind()) {
-                    None => Response::Done(outcome),
-                    Some(problem) => Response::Error(format!(
-                        "done, but not stored yet, and lost if the agent ends before it is: \
-                         {problem}"
-                    )),
-                };
-                Some(Answer { response, to })
+            (Some(mut outcome), Some(to)) => {
+                outcome.unstored = self.store_problem.clone().filter(|_| self.is_behind());
+                Some(Answer { response: Response::Done(outcome), to })
             }
             _ => None,
         };
@@ -324,9 +331,17 @@ impl Performer {
                     let _ = to.send(answer::jail(self, &jail));
                 }
                 order => {
-                    self.include_others(&order);
+                    let lifts = match &order {
+                        Request::Unban { jail, sources } => Some((jail.clone(), sources.clone())),
+                        _ => None,
+                    };
                     match answer::manual(&self.engine, order) {
-                        Ok(manual) => return self.handle(Input::Manual(manual), Some(to)),
+                        Ok(manual) => {
+                            if let Some((jail, sources)) = lifts {
+                                self.include_others(jail.as_ref(), sources);
+                            }
+                            return self.handle(Input::Manual(manual), Some(to));
+                        }
                         Err(refusal) => {
                             let _ = to.send(Response::Error(refusal));
                         }
@@ -339,12 +354,11 @@ impl Performer {
 
     /// An unban in all jails is meant for those as well that are not started, of which
     /// only the store knows; and each for what nobody could read in it.
-    fn include_others(&mut self, order: &Request) {
-        let Request::Unban { jail, sources } = order else { return };
+    fn include_others(&mut self, jail: Option<&JailName>, sources: Option<Vec<Prefix>>) {
+        self.unstored.push_ordered(jail, sources.as_deref(), (self.now)().wall);
         if jail.is_none() {
-            self.unstored.push_others(sources.clone());
+            self.unstored.push_others(sources);
         }
-        self.unstored.push_ordered(jail.as_ref(), sources.as_deref(), (self.now)().wall);
     }
 
     fn send(&self, job: Job) {

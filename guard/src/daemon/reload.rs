@@ -41,8 +41,19 @@ pub struct Next {
     pub configuration: Configuration,
     /// What is worth a look in it.
     pub warnings: Vec<String>,
-    /// Whether it is what the files say.
-    pub read_anew: bool,
+    /// Why there is another.
+    pub source: Source,
+}
+
+/// What is read anew, or who orders it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The configuration's files.
+    Files,
+    /// An order to end a jail.
+    Order,
+    /// The store; the configuration is the same.
+    Store,
 }
 
 /// Reads the configuration anew; `now` are the settings in force.
@@ -64,7 +75,7 @@ pub fn read(origin: &Origin, now: &Settings) -> Result<Next, String> {
     let warnings = warnings.map(Diagnostic::line).collect();
     let configuration = Configuration::new(settings, loaded.jails, &loaded.diagnostics);
     if configuration.problems.is_empty() {
-        Ok(Next { configuration, warnings, read_anew: true })
+        Ok(Next { configuration, warnings, source: Source::Files })
     } else {
         Err(configuration.problems.join("\n"))
     }
@@ -87,7 +98,13 @@ pub fn without(
         return Err(format!("Sorry but the jail '{gone}' does not exist"));
     }
     let configuration = Configuration { jails, ..now.clone() };
-    Ok(Next { configuration, warnings: Vec::new(), read_anew: false })
+    Ok(Next { configuration, warnings: Vec::new(), source: Source::Order })
+}
+
+/// The configuration in force, with the jails as they are now.
+pub fn same(now: &Configuration, jails: Vec<Jail>) -> Next {
+    let configuration = Configuration { jails, ..now.clone() };
+    Next { configuration, warnings: Vec::new(), source: Source::Store }
 }
 
 /// Keys that differ and are only read at a start.

@@ -19,11 +19,11 @@ use crate::control::event::{Events, What};
 use crate::control::figures;
 use crate::control::protocol::{Facts, Request, Response};
 use crate::control::server::{Bounds, Server};
-use crate::core::jail::JailName;
+use crate::core::jail::{Jail, JailName};
 use crate::daemon::agent::{Agent, Configuration, Lasting};
 use crate::daemon::meters::Meters;
 use crate::daemon::perform::Command;
-use crate::daemon::reload::{self, Next, Origin};
+use crate::daemon::reload::{self, Next, Origin, Source};
 use crate::daemon::signals::{Signals, Told};
 use crate::daemon::sources::Counters;
 use crate::daemon::{compat, log};
@@ -58,6 +58,8 @@ enum Wish {
     Reload,
     /// One jail, or all, are to end.
     Without(Option<JailName>),
+    /// The store holds what the agent could not read when it started.
+    Reread,
 }
 
 /// A request from the socket, and who waits for the answer.
@@ -112,6 +114,7 @@ async fn process(configuration: Configuration, options: RunOptions) -> Result<()
             meters: Arc::new(Meters::new(now().wall)),
             events: Events::new(|| now().wall),
             notified: Arc::default(),
+            reread: Arc::default(),
             before: None,
         },
         origin: options.origin,
@@ -182,6 +185,7 @@ impl Process {
                         Told::Stop => return None,
                         Told::Reload => (Wish::Reload, None),
                     },
+                    () = self.lasting.reread.notified() => (Wish::Reread, None),
                     asked = asked.recv() => match asked {
                         Some((Request::Reload, to)) => (Wish::Reload, Some(to)),
                         Some((Request::Stop { jail }, to)) => (Wish::Without(jail), Some(to)),
@@ -193,6 +197,7 @@ impl Process {
                     },
                 };
                 let stops = matches!(wish, Wish::Without(_));
+                let rereads = matches!(wish, Wish::Reread);
                 let mut next = Box::pin(self.next(wish, &commands));
                 let mut again = false;
                 // Others need not wait for that.
@@ -226,6 +231,9 @@ impl Process {
                 };
                 match next {
                     Ok(next) => return Some((next, to)),
+                    // It wishes again.
+                    Err(problem) if rereads => tracing::warn!(target: "fail2ban.database",
+                        "what the store holds is not known yet: {problem}"),
                     Err(problems) => self.refuse(&problems, to),
                 }
             }
@@ -274,12 +282,9 @@ impl Process {
                 next.map_err(|error: JoinError| error.to_string())??
             }
             Wish::Without(jail) => {
-                let (to, jails) = oneshot::channel();
-                let _ = commands.send(Command::Jails(to));
-                let jails = timeout(ANSWER_PATIENCE, jails).await;
-                let Ok(Ok(jails)) = jails else { return Err(SILENT.to_owned()) };
-                reload::without(&self.current, jails, jail.as_ref())?
+                reload::without(&self.current, jails_of(commands).await?, jail.as_ref())?
             }
+            Wish::Reread => reload::same(&self.current, jails_of(commands).await?),
         };
         // What the store does not have the next agent would not know.
         let (to, behind) = oneshot::channel();
@@ -308,20 +313,7 @@ impl Process {
         notify(&[NotifyState::Watchdog]);
         let error = match Agent::start(next.configuration.clone(), &self.lasting) {
             Ok(agent) => {
-                let change = reload::changed(&before, &next.configuration.names(), next.warnings);
-                for warning in &change.warnings {
-                    tracing::warn!(target: "fail2ban.configreader", "{warning}");
-                }
-                self.lasting.meters.reloaded(now().wall);
-                self.lasting.events.tell(What::Reloaded(change.clone()));
-                if next.read_anew {
-                    log::reset_level();
-                    tracing::info!(target: "fail2ban.server", "configuration reloaded");
-                }
-                self.current = next.configuration;
-                if let Some(to) = to {
-                    let _ = to.send(Response::Reloaded(change));
-                }
+                self.replaced(next, &before, to);
                 return Ok(agent);
             }
             Err(error) => error,
@@ -334,6 +326,32 @@ impl Process {
             Err(second) => self.refuse(&format!("{error}\n{second}"), to),
         }
         agent
+    }
+
+    /// Tells that another configuration is in force.
+    fn replaced(&mut self, next: Next, before: &[JailName], to: Option<oneshot::Sender<Response>>) {
+        let change = reload::changed(before, &next.configuration.names(), next.warnings);
+        for warning in &change.warnings {
+            tracing::warn!(target: "fail2ban.configreader", "{warning}");
+        }
+        self.current = next.configuration;
+        match next.source {
+            Source::Store => {
+                tracing::info!(target: "fail2ban.database", notice = true,
+                    "the store can be read again; what it held is in force");
+                return;
+            }
+            Source::Files => {
+                log::reset_level();
+                tracing::info!(target: "fail2ban.server", "configuration reloaded");
+            }
+            Source::Order => {}
+        }
+        self.lasting.meters.reloaded(now().wall);
+        self.lasting.events.tell(What::Reloaded(change.clone()));
+        if let Some(to) = to {
+            let _ = to.send(Response::Reloaded(change));
+        }
     }
 
     /// Tells that the configuration in force stays in force.
@@ -350,6 +368,16 @@ impl Process {
                 "{problems}\nnothing was changed: the configuration before this one stays in force"
             )));
         }
+    }
+}
+
+/// The jails as they are now.
+async fn jails_of(commands: &mpsc::UnboundedSender<Command>) -> Result<Vec<Jail>, String> {
+    let (to, jails) = oneshot::channel();
+    let _ = commands.send(Command::Jails(to));
+    match timeout(ANSWER_PATIENCE, jails).await {
+        Ok(Ok(jails)) => Ok(jails),
+        _ => Err(SILENT.to_owned()),
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Unstored {
     known: usize,
     /// The store has what nobody knows.
     unread: bool,
+    /// It was given the totals of what was counted while nobody could read it.
+    added: bool,
     /// How far each source was read.
     positions: BTreeMap<String, Position>,
 }
@@ -107,18 +109,25 @@ impl Unstored {
         }
     }
 
-    /// Adds an end of bans by hand, if it is not among the changes that an input led to.
+    /// Adds an end of bans by hand: among the changes that it led to are only those of bans that
+    /// are known. Said again, it is held once.
     pub fn push_ordered(
         &mut self,
         jail: Option<&JailName>,
         sources: Option<&[Prefix]>,
         now: Timestamp,
     ) {
-        if self.rewrite == Some(Rewrite::Beside) {
-            self.changes += 1;
-            let sources = sources.map(<[Prefix]>::to_vec);
-            self.units.push_back(Unit::Ordered(jail.cloned(), sources, now));
+        if !self.unread {
+            return;
         }
+        let is_same = |unit: &Unit| match unit {
+            Unit::Ordered(of, whom, _) => of.as_ref() == jail && whom.as_deref() == sources,
+            _ => false,
+        };
+        self.units.retain(|unit| !is_same(unit));
+        let sources = sources.map(<[Prefix]>::to_vec);
+        self.units.push_back(Unit::Ordered(jail.cloned(), sources, now));
+        self.recount();
     }
 
     /// Adds an end of bans in jails that are not started.
@@ -133,14 +142,12 @@ impl Unstored {
         self.unread = rewrite == Rewrite::Beside;
         let before = self.changes;
         let unread = self.unread;
-        self.units.retain_mut(|unit| match unit {
+        // What is known has what came of the changes; not the ends of bans of which it does not
+        // know how long they were to last.
+        self.units.retain(|unit| match unit {
             Unit::Others(_) => true,
             Unit::Ordered(..) => unread,
-            Unit::Changes(changes) => {
-                // The end of a ban that only the store has is not in what is known.
-                changes.retain(|change| unread && matches!(change, Change::Unban { .. }));
-                !changes.is_empty()
-            }
+            Unit::Changes(_) => false,
         });
         self.recount();
         self.known += before.saturating_sub(self.changes);
@@ -160,14 +167,17 @@ impl Unstored {
             }
             (None, Some(rewrite)) => {
                 let positions = self.positions.values().cloned().map(Change::Position);
+                // Beside what nobody has read, what was counted since.
+                let added = rewrite == Rewrite::Beside && self.added;
                 let whole = Whole {
                     changes: &mut known.engine.knowledge().chain(positions),
-                    totals: &if rewrite == Rewrite::Afresh { known.totals() } else { Vec::new() },
+                    totals: &if added { Vec::new() } else { known.totals() },
                     jails: names,
                     history: known.engine.remembers_bans(),
                 };
                 store.fill(rewrite, whole)?;
                 (self.rewrite, self.known) = (None, 0);
+                self.added |= rewrite == Rewrite::Beside;
             }
             (None, None) => {}
         }

@@ -27,10 +27,8 @@ const PARTS: [&str; 4] = ["-wal", "-journal", "-shm", ""];
 /// # Errors
 /// When it cannot be moved, or enough of them are there already.
 pub fn put_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
+    check_room(path)?;
     let failed = |why: String| StoreError::NotPutAside { path: path.to_owned(), why };
-    if list(path).len() >= MOST {
-        return Err(failed(format!("{MOST} damaged ones lie beside it already")));
-    }
     let mut number = now.seconds();
     let place = loop {
         let place = with(path, &format!("{MARK}{number}"));
@@ -53,6 +51,18 @@ pub fn put_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
         }
     }
     Ok(place)
+}
+
+/// Whether another one may be put aside.
+///
+/// # Errors
+/// When enough of them are there already.
+pub fn check_room(path: &Path) -> Result<(), StoreError> {
+    if list(path).len() < MOST {
+        return Ok(());
+    }
+    let why = format!("{MOST} damaged ones lie beside it already");
+    Err(StoreError::NotPutAside { path: path.to_owned(), why })
 }
 
 /// Every store that was put aside and is still there, sorted.

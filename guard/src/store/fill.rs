@@ -22,7 +22,8 @@ pub enum Rewrite {
     /// All of it is known, and what is known takes its place.
     Afresh,
     /// It could not be read: bans in it stay, and of two the one that lasts longer; so do
-    /// pardons, totals and earlier bans, and of these what tells of more.
+    /// pardons and earlier bans, and of these what tells of more. What was counted since is
+    /// added to its totals.
     Beside,
 }
 
@@ -75,13 +76,16 @@ impl Store {
                 }
                 writer.write_known(&some)?;
             }
+            let sum = match rewrite {
+                Rewrite::Afresh => "UPDATE jail SET failures = ?2, bans = ?3 WHERE id = ?1",
+                Rewrite::Beside => {
+                    "UPDATE jail SET failures = failures + ?2, bans = bans + ?3 WHERE id = ?1"
+                }
+            };
             for Totals { jail, failures, bans } in totals {
                 let row = writer.row_of(jail)?;
                 let number = |number: &u64| i64::try_from(*number).unwrap_or(i64::MAX);
-                writer.execute(
-                    "UPDATE jail SET failures = ?2, bans = ?3 WHERE id = ?1",
-                    params![row, number(failures), number(bans)],
-                )?;
+                writer.execute(sum, params![row, number(failures), number(bans)])?;
             }
             Ok(())
         })

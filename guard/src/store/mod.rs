@@ -39,6 +39,7 @@ mod lock;
 mod persist;
 pub mod record;
 mod schema;
+pub mod snapshot;
 mod unban;
 mod unwritable;
 

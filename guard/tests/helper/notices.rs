@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use guard::config::Settings;
 use guard::control::protocol::Notified;
@@ -280,11 +279,8 @@ fn a_webhook_that_never_answers_is_given_up_and_the_next_notice_goes_out() {
     let (mut notifier, mut notices, counts) =
         hooks(&format!("[[notify]]\nwebhook = \"{url}\"\ntimeout = \"1s\"\n"));
     notifier.tell(&names(), &[ban(0, "192.0.2.7")], now());
-    let begun = Instant::now();
     let failed = Notified { failed: 1, ..Notified::default() };
     work_on_until(&mut notices, &helper.socket(), &counts, failed);
-    let took = begun.elapsed();
-    assert!(took >= Duration::from_secs(3), "three attempts of a second in {took:?}");
     // curl's own limit ended it (28: too slow), not the helper's, which is longer.
     let problems = counts.problems();
     assert!(problems[0].contains("1 notices of bans failed"), "{problems:?}");

@@ -2,6 +2,7 @@
 
 mod counted;
 mod import;
+mod lockout;
 mod modes;
 mod reload;
 mod socket;
@@ -276,39 +277,6 @@ fn without_the_agent_guardctl_says_so() -> Result<()> {
         ensure!(output.status.code() == Some(3), "{words:?}: {output:?}");
         ensure!(said.contains("not running"), "{words:?}: {said}");
     }
-    Ok(())
-}
-
-#[test]
-fn nobody_bans_the_host_itself_without_force() -> Result<()> {
-    let lan = Lan::new()?;
-    let mut world = World::new(&lan, "null")?;
-    world.agent = world.agent.setting("allow", &format!("[\"{NEIGHBOUR}\"]"));
-    world.agent.start()?;
-    for own in [HOST, HOST_V6, IpAddr::from([127, 0, 0, 1])] {
-        let output = world.agent.guardctl_output(&["ban", "sshd", &own.to_string()])?;
-        let bans = world.agent.guardctl(&["bans", "list"])?;
-        ensure!(!bans.contains(&own.to_string()), "{own}: {output:?}\n{bans}");
-        world.sshd_failures(own, 4)?;
-    }
-    // Nor whom the configuration allows, by a log.
-    world.sshd_failures(NEIGHBOUR, 4)?;
-    world.sshd_failures(ATTACKER, 3)?;
-    world.agent.wait_for_log(&format!("[sshd] Ban {ATTACKER}"), PATIENCE)?;
-    ensure!(world.log_count("Ban ")? == 1, "{}", world.agent.log()?);
-    // With force it is said what that means, before it is done.
-    let output = world.agent.guardctl_output(&["ban", "sshd", &HOST.to_string(), "--force"])?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success() && output.stdout == b"1\n", "{output:?}");
-    let expected = format!(
-        "{HOST}: {HOST} is this host's own address; --force cuts it off from the ports of sshd all \
-         the same, until `guardctl unban sshd {HOST}`\n"
-    );
-    ensure!(said == expected, "{said}");
-    ensure!(world.agent.guardctl(&["bans", "list"])?.contains(&HOST.to_string()), "not banned");
-    // Who may be banned is, and nothing is said of it.
-    let output = world.agent.guardctl_output(&["ban", "sshd", "192.0.2.7", "--force"])?;
-    ensure!(output.stdout == b"1\n" && output.stderr.is_empty(), "{output:?}");
     Ok(())
 }
 

@@ -9,8 +9,14 @@ mod world;
 use std::fs::{self, OpenOptions};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use guard::core::delta::Ban;
+use guard::core::effects::Change;
+use guard::core::jail::{JailId, JailName};
+use guard::core::reason::Reason;
+use guard::core::time::Timestamp;
 use guard::store::Store;
 use guard_tests::agent::PATIENCE;
 use guard_tests::deadline::wait_for;
@@ -101,16 +107,57 @@ fn a_store_that_another_has_for_itself_at_the_start_is_made_up_for_by_the_kernel
     let lan = Lan::new()?;
     for backend in ["xdp", "nft"] {
         let mut world = World::new(&lan, backend)?;
+        let [for_ever, known, let_in] = ["192.0.2.71", "192.0.2.72", "192.0.2.73"];
+        world.agent.guardctl(&["ban", "sshd", for_ever, "--time", "-1"])?;
         world.agent.stop()?;
+        // Of these the kernel knows nothing.
+        only_stored(&world.store(), &[known, let_in])?;
         let other = Connection::open(world.store())?;
         other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")?;
         world.agent.start()?;
         world.works_without_store("locked")?;
+        let unbanned = world.agent.guardctl_output(&["unban", "sshd", let_in])?;
+        let said = String::from_utf8_lossy(&unbanned.stderr).into_owned();
+        ensure!(said.contains("done, but not stored yet"), "{unbanned:?}");
         other.execute_batch("ROLLBACK")?;
         drop(other);
-        world.recovers(&[ATTACKER, ATTACKER_V6, BY_HAND])?;
+        let mut banned = vec![ATTACKER, ATTACKER_V6, BY_HAND];
+        for stored in [for_ever, known] {
+            banned.push(stored.parse()?);
+        }
+        world.recovers(&banned)?;
+        // What only the store knew is in force without another start, and so it is with one.
+        world.agent.wait_for_log("the store can be read again", PATIENCE)?;
+        for time in ["read again", "restarted"] {
+            let bans = world.agent.guardctl(&["--json", "bans", "list"])?;
+            let bans: serde_json::Value = serde_json::from_str(&bans)?;
+            let bans = bans.as_array().context("no list")?;
+            ensure!(bans.len() == banned.len(), "{backend}, {time}: {bans:?}");
+            let ends = |whom: &str| {
+                bans.iter().find(|ban| ban["address"] == whom).map(|ban| ban["until"].is_null())
+            };
+            ensure!(ends(for_ever) == Some(true), "{backend}, {time}: it ends: {bans:?}");
+            ensure!(ends(known) == Some(true), "{backend}, {time}: {known} in {bans:?}");
+            let attacker = ends(&ATTACKER.to_string());
+            ensure!(attacker == Some(false), "{backend}, {time}: not for ever: {bans:?}");
+            ensure!(world.answer(ATTACKER)? != Answer::Connected, "{backend}: it got in");
+            world.agent.stop()?;
+            world.agent.start()?;
+        }
         world.agent.stop()?;
     }
+    Ok(())
+}
+
+/// Has the store ban these from `sshd` for ever.
+fn only_stored(store: &Path, sources: &[&str]) -> Result<()> {
+    let reason = Reason::Manual { forced: false };
+    let bans = sources.iter().map(|source| {
+        let (jail, source, since) = (JailId(0), source.parse()?, Timestamp::default());
+        Ok(Change::Ban(Ban { jail, source, since, until: None, reason }))
+    });
+    let bans = bans.collect::<Result<Vec<_>>>()?;
+    Store::open(store)?.persist(&bans, &[JailName::new("sshd")?])?;
     Ok(())
 }
 

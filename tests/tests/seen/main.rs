@@ -4,6 +4,7 @@
 //! Each test has a real agent in a namespace, with a journal that the test writes. Whoever
 //! reads what it shows is somebody else's program.
 
+mod alerts;
 mod metrics;
 mod report;
 mod top;

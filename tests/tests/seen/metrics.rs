@@ -66,7 +66,7 @@ fn listening_at(agent: &Agent<'_>, place: &str) -> Result<(Running, String)> {
     Ok((child, place.to_owned()))
 }
 
-fn promtool() -> Result<PathBuf> {
+pub(crate) fn promtool() -> Result<PathBuf> {
     Ok(peers::unpacked("prometheus")?.join("usr/bin/promtool"))
 }
 

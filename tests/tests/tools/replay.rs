@@ -68,7 +68,7 @@ fn bans_begin_and_end_in_the_logs_own_time() -> Result<()> {
     assert_eq!(json["jails"][0]["lines"], 0);
     let told = host.guardctl(&["replay", &path])?;
     assert_eq!(told.code, Some(0), "{told:?}");
-    assert!(told.out.contains("2026-03-01 10:02:00"), "{}", told.out);
+    assert!(told.out.contains("2026-03-01 10:02 "), "{}", told.out);
     assert!(told.out.contains("3 failures in 2m"), "{}", told.out);
     assert!(told.out.lines().all(|line| line.chars().count() <= 80), "{}", told.out);
     Ok(())

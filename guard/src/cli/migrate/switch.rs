@@ -28,6 +28,7 @@ use crate::core::jail::JailName;
 use crate::daemon::{backend, detached, run};
 use crate::enforce::nft::expire::Lasting;
 use crate::store::fail2ban::{self, LastBan};
+use crate::store::snapshot::Snapshot;
 
 /// Switches over.
 pub(super) fn apply(host: &Host, plan: &Plan, force: bool) -> Result<(), Failure> {
@@ -41,10 +42,13 @@ pub(super) fn apply(host: &Host, plan: &Plan, force: bool) -> Result<(), Failure
     let there = host.record()?;
     // Then guard's nft backend may have adopted their table.
     let shared = there.fail2ban_active && shares_table(&theirs(host));
-    let had = taken::stored(&host.settings.store())?;
+    let had = taken::snapshot(&host.settings.store())?;
     host.keep(&there, known.as_ref())?;
-    let before = Before { record: &there, known: known.as_ref(), guard_ran, had, shared };
-    take_over(host, plan, &before, force).map_err(|failure| put_back(host, &before, &failure))?;
+    let detached = detached::reason(&host.settings).is_some();
+    let known = known.as_ref();
+    let mut before = Before { record: &there, known, guard_ran, detached, had, shared };
+    take_over(host, plan, &mut before, force)
+        .map_err(|failure| put_back(host, &before, &failure))?;
     // From here on only guard is there, and there is no way but on.
     if there.fail2ban_active
         && let Err(failure) = follow(host, plan)
@@ -66,7 +70,16 @@ pub(super) fn apply(host: &Host, plan: &Plan, force: bool) -> Result<(), Failure
 }
 
 /// All up to the end of Fail2Ban; until that is done everything can be put back.
-fn take_over(host: &Host, plan: &Plan, before: &Before<'_>, force: bool) -> Result<(), Failure> {
+fn take_over(
+    host: &Host,
+    plan: &Plan,
+    before: &mut Before<'_>,
+    force: bool,
+) -> Result<(), Failure> {
+    // Bans of an agent that runs stay in the kernel.
+    systemctl(&["stop", GUARD])?;
+    // What it stored to its end.
+    before.had = taken::snapshot(&host.settings.store())?;
     let backend = protecting(*begin(host, plan, before.record)?, force)?;
     systemctl(&["enable", GUARD])?;
     if before.record.fail2ban_active
@@ -96,9 +109,10 @@ struct Before<'h> {
     /// What an earlier migration kept.
     known: Option<&'h Record>,
     guard_ran: bool,
-    /// What guard banned, if it knew anything: bans that it took over are not its own before the
-    /// switch.
-    had: Option<HashSet<(JailName, Prefix)>>,
+    /// Whether it was to enforce nothing.
+    detached: bool,
+    /// What guard had stored, if anything: what it takes over goes again with the switch.
+    had: Option<Snapshot>,
     /// Whether Fail2Ban runs and has the table that guard's nft backend has.
     shared: bool,
 }
@@ -120,7 +134,8 @@ fn put_back(host: &Host, before: &Before<'_>, failure: &Failure) -> Failure {
     })
 }
 
-/// Fail2Ban goes on as before, and so does guard if it ran.
+/// Fail2Ban goes on as before, and so does guard if it ran. What fails keeps nothing else from
+/// being put back.
 fn go_on(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
     let stopped = systemctl(&["stop", GUARD]);
     let restored = host.restore(before.record);
@@ -128,29 +143,45 @@ fn go_on(host: &Host, before: &Before<'_>) -> Result<(), Failure> {
         Some(known) => known.write(&host.file),
         None => Record::forget(&host.file),
     };
-    // Before whatever else failed is told: it is who protects the host.
-    if before.record.fail2ban_active && !is("is-active", FAIL2BAN) {
-        systemctl(&["start", FAIL2BAN])?;
-    }
-    restored?;
-    known.map_err(|error| host.failed(&error))?;
-    // What it has open is not taken from it.
-    stopped?;
+    let theirs = match before.record.fail2ban_active && !is("is-active", FAIL2BAN) {
+        true => systemctl(&["start", FAIL2BAN]),
+        false => Ok(()),
+    };
     if !before.record.guard_enabled {
         let _ = systemctl(&["disable", GUARD]);
     }
+    // What an agent that did not stop has open is not taken from it.
+    let ours = stopped.and_then(|()| back(host, before, theirs.is_ok()));
+    let known = known.map_err(|error| host.failed(&error));
+    let failures = [theirs, restored, known, ours].into_iter().filter_map(Result::err);
+    let failures: Vec<String> = failures.map(|failure| failure.to_string()).collect();
+    if failures.is_empty() { Ok(()) } else { Err(Failure::NotDone(failures.join("\n"))) }
+}
+
+/// The stopped guard is what it was; if Fail2Ban does not go on, its bans stay in the kernel.
+fn back(host: &Host, before: &Before<'_>, theirs_goes_on: bool) -> Result<(), Failure> {
+    let noted = match before.detached {
+        true => detached::take_note(&host.settings),
+        false => Ok(()),
+    };
+    let noted = noted.map_err(|error| Failure::NotDone(format!("noting the detachment: {error}")));
     // Else whom Fail2Ban lets in from now on would be banned by what was taken over.
     let store = host.settings.store();
-    match &before.had {
-        Some(had) => taken::forget_but(&store, had)?,
-        None if before.guard_ran => {}
-        None => taken::remove(&store)?,
-    }
-    if before.guard_ran {
-        return systemctl(&["start", GUARD]);
-    }
-    let _ = systemctl(&["stop", EXPIRY]);
-    leave(&host.settings, before.shared)
+    let stored = match &before.had {
+        Some(had) => taken::put_back(&store, had),
+        None if before.guard_ran => Ok(()),
+        None => taken::remove(&store),
+    };
+    let goes_on = match before.guard_ran {
+        // What was logged meanwhile is read again, from where it had read up to.
+        true => systemctl(&["start", GUARD]),
+        false if !theirs_goes_on => Ok(()),
+        false => {
+            let _ = systemctl(&["stop", EXPIRY]);
+            leave(&host.settings, before.shared)
+        }
+    };
+    stored.and(noted).and(goes_on)
 }
 
 /// Removes guard from the kernel; a table that is Fail2Ban's too stays, and is Fail2Ban's.
@@ -171,8 +202,6 @@ fn theirs(host: &Host) -> Settings {
 
 /// Starts guard with Fail2Ban's bans; how it is once it holds them.
 fn begin(host: &Host, plan: &Plan, record: &Record) -> Result<Box<Status>, Failure> {
-    // Bans of an agent that runs stay in the kernel.
-    systemctl(&["stop", GUARD])?;
     detached::forget(&host.settings).map_err(|error| Failure::NotDone(error.to_string()))?;
     host.import(plan)?;
     if record.fail2ban_active {
@@ -260,6 +289,9 @@ fn ban_too(host: &Host, theirs: Vec<LastBan>) -> Result<(), Failure> {
         match client::ask(&host.settings.socket, &request)? {
             Response::Error(error) => output::talk(&format!("warning: {source}: {error}")),
             Response::Done(outcome) => {
+                if let Some(problem) = outcome.not_stored() {
+                    output::talk(&format!("warning: {source}: {problem}"));
+                }
                 for (source, allowed) in outcome.refused {
                     output::talk(&format!("warning: {source} is banned no more: {allowed}"));
                 }

