@@ -133,7 +133,7 @@ impl Interest for Matters {
 pub fn journal_interest(engine: &Engine) -> Arc<dyn journal::Interest> {
     let readers = engine.jails().filter(|(_, jail)| jail.journal_match().is_some());
     let filters: Vec<&Filter> = readers.map(|(_, jail)| &jail.filter).collect();
-    Arc::new(MattersInJournal { glance: Glance::new(&filters), space: Mutex::default() })
+    Arc::new(MattersInJournal { glance: Glance::new(&filters) })
 }
 
 /// Which entries of the journal can matter: of most nothing but the message is ever
@@ -141,14 +141,11 @@ pub fn journal_interest(engine: &Engine) -> Arc<dyn journal::Interest> {
 #[derive(Debug)]
 struct MattersInJournal {
     glance: Glance,
-    /// Working space; one thread reads the journal.
-    space: Mutex<Candidates>,
 }
 
 impl journal::Interest for MattersInJournal {
     fn matters(&self, text: &str) -> bool {
-        let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
-        self.glance.may_concern(text, &mut space)
+        self.glance.may_concern(text)
     }
 }
 

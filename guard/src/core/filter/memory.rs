@@ -39,6 +39,8 @@ pub struct Memory {
     next_serial: u64,
     /// Connections given up for room since that was told last.
     evicted: u64,
+    /// How many lines up to the last one matched one after the other, or as many as fit.
+    pub(super) matches: u8,
     /// The text that is being searched; kept for its allocation.
     pub(super) text: String,
     /// What is needed of earlier lines themselves, if anything is.
@@ -97,6 +99,7 @@ impl Memory {
             by_age: BTreeMap::new(),
             next_serial: 0,
             evicted: 0,
+            matches: 0,
             text: String::new(),
             reading: None,
         }

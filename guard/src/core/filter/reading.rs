@@ -2,7 +2,10 @@
 //! its date, perhaps together with the lines before.
 //!
 //! Input: an entry and what is remembered of earlier ones. Output: [`Seen`]. Invariant:
-//! an entry of the journal, tried alone, is taken as it is, at no cost.
+//! an entry of the journal, tried alone, is taken as it is, at no cost; a line is copied
+//! only if its date does not stand at one of its ends.
+
+use std::ops::Range;
 
 use super::Expressions;
 use super::lines::{LineBuffer, Placed, Used};
@@ -14,8 +17,8 @@ use crate::core::time::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reading {
     dates: date::Memory,
-    /// The line without its date.
-    undated: String,
+    /// The line without its date, if that stood in the middle of it.
+    joined: String,
     buffer: LineBuffer,
 }
 
@@ -31,13 +34,13 @@ pub(super) struct Seen<'t> {
 }
 
 /// What was made of an entry.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Noted {
     time: Timestamp,
     date_from: DateFrom,
     message_start: usize,
-    /// Whether the line without its date is searched.
-    undated: bool,
+    /// The part of the line that is searched; nothing if that is [`Reading::joined`].
+    part: Option<Range<usize>>,
 }
 
 /// Whether an entry is searched as it is.
@@ -65,17 +68,14 @@ impl Reading {
             time: entry.time,
             date_from: DateFrom::Source,
             message_start: entry.message_start,
-            undated: false,
+            part: Some(0..entry.line.len()),
         };
         if entry.dating == Dating::InLine {
             let dating = expressions.dates.read(&entry.line, entry.time, &mut self.dates);
             (noted.time, noted.date_from) = (dating.time, dating.from);
             let cut = dating.cut;
             if !cut.is_empty() {
-                self.undated.clear();
-                self.undated.push_str(&entry.line[..cut.start]);
-                self.undated.push_str(&entry.line[cut.end..]);
-                noted.undated = true;
+                noted.part = self.without(&entry.line, &cut);
                 noted.message_start = match entry.message_start {
                     start if start >= cut.end => start - cut.len(),
                     start => start.min(cut.start),
@@ -83,10 +83,24 @@ impl Reading {
             }
         }
         if expressions.max_lines > 1 {
-            let line = if noted.undated { &self.undated } else { &entry.line };
+            let line = noted.part.clone().map_or(self.joined.as_str(), |part| &entry.line[part]);
             self.buffer.push(line, noted.message_start, expressions.max_lines);
         }
         noted
+    }
+
+    /// The part of a line that is left without another; nothing if it is now joined.
+    fn without(&mut self, line: &str, cut: &Range<usize>) -> Option<Range<usize>> {
+        if cut.start == 0 {
+            return Some(cut.end..line.len());
+        }
+        if cut.end == line.len() {
+            return Some(0..cut.start);
+        }
+        self.joined.clear();
+        self.joined.push_str(&line[..cut.start]);
+        self.joined.push_str(&line[cut.end..]);
+        None
     }
 
     /// What is searched of an entry that was noted.
@@ -99,7 +113,7 @@ impl Reading {
         let alone = Seen {
             time: noted.time,
             date_from: noted.date_from,
-            line: if noted.undated { &self.undated } else { &entry.line },
+            line: noted.part.clone().map_or(self.joined.as_str(), |part| &entry.line[part]),
             message_start: noted.message_start,
             lines: &[],
         };

@@ -90,9 +90,7 @@ impl Expressions {
         captured: &mut Captured,
         finding: &mut Finding,
     ) -> bool {
-        // Few of them are tried before all else, as Fail2Ban does.
-        let early = !self.ignore.is_empty() && self.ignore.len() + 2 < self.fail.len();
-        if early && self.ignores(search, text, 0, finding) {
+        if self.ignores_first() && self.ignores(search, text, 0, finding) {
             return false;
         }
         let mut start = 0;

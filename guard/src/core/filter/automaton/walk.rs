@@ -26,18 +26,12 @@ impl Walk<'_> {
     /// The same for a step that was taken before each byte from `first` to `last`.
     #[inline]
     pub(super) fn note_all(&mut self, step: &Step, first: usize, last: usize) -> bool {
-        step.writes == 0 || self.note_writes(step, first, last)
-    }
-
-    fn note_writes(&mut self, step: &Step, first: usize, last: usize) -> bool {
         let begin = step.first_write as usize;
         // Texts are shorter than 2^30 bytes.
         let place = u32::try_from(last).unwrap_or(Spans::NONE);
-        for number in begin..begin + usize::from(step.writes) {
-            let write = self.writes[number];
+        for &write in &self.writes[begin..begin + usize::from(step.writes)] {
             if write >= CHECK {
-                let check = &self.program.checks[usize::from(write - CHECK)];
-                if !check.holds_throughout(self.text, first..=last) {
+                if !self.holds(write, first, last) {
                     return false;
                 }
                 continue;
@@ -48,5 +42,11 @@ impl Walk<'_> {
             }
         }
         true
+    }
+
+    #[inline(never)]
+    fn holds(&self, check: u16, first: usize, last: usize) -> bool {
+        let check = &self.program.checks[usize::from(check - CHECK)];
+        check.holds_throughout(self.text, first..=last)
     }
 }

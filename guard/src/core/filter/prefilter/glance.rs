@@ -17,7 +17,9 @@
 //! Where an expression requires another one as well, that is looked for; otherwise its
 //! filter may always be concerned.
 
-use super::{Candidates, FAIL, Filter, Literals, PREFIX, Piece, View};
+use std::sync::{Mutex, PoisonError};
+
+use super::{Asked, Candidates, Case, FAIL, Filter, Literals, PREFIX, Piece, View};
 
 /// Bytes of the shortest text that is worth looking for: anywhere, and at the start.
 const SHORT: usize = 3;
@@ -25,25 +27,33 @@ const SHORT_AT_START: usize = 2;
 
 /// The filters of the journal, of which one may be concerned.
 #[derive(Debug)]
-pub struct Glance(Literals);
+pub struct Glance {
+    literals: Literals,
+    /// Working space; one thread reads the journal.
+    space: Mutex<Candidates>,
+}
+
+const BOTH: u8 = PREFIX | FAIL;
 
 impl Glance {
     /// Puts the literals of these filters together.
     pub fn new(filters: &[&Filter]) -> Self {
-        Self(Literals::new(filters, WITHOUT_HEAD))
+        Self { literals: Literals::new(filters, WITHOUT_HEAD), space: Mutex::default() }
     }
 
     /// Whether any filter may find something in an entry's line. `text` is
     /// ` IDENTIFIER: MESSAGE`, with what is not UTF-8 and newlines as in the line; the
-    /// identifier is not empty. `space` is working space. Allocates nothing from the
-    /// second entry on.
-    pub fn may_concern(&self, text: &str, space: &mut Candidates) -> bool {
-        const BOTH: u8 = PREFIX | FAIL;
-        let Self(literals) = self;
-        literals.begin(space);
-        if space.0.contains(&BOTH) {
+    /// identifier is not empty. Allocates nothing from the second entry on.
+    pub fn may_concern(&self, text: &str) -> bool {
+        let Self { literals, space } = self;
+        if literals.always.contains(&BOTH) {
             return true;
         }
+        if !literals.may_stand_in(text) {
+            return false;
+        }
+        let mut space = space.lock().unwrap_or_else(PoisonError::into_inner);
+        literals.begin(&mut space);
         let Some(automaton) = &literals.automaton else { return false };
         automaton.find_overlapping_iter(text).any(|found| {
             literals.meanings[found.pattern().as_usize()].iter().any(|meaning| {
@@ -59,7 +69,10 @@ impl Glance {
 }
 
 /// The line without its host and its process id.
-const WITHOUT_HEAD: View = View { useful: |text| pieces(vec![text.to_vec()]).is_some(), pieces };
+const WITHOUT_HEAD: View = View {
+    asked: Asked { useful: |text| pieces(vec![text.to_vec()]).is_some(), case: Case::Lower },
+    pieces,
+};
 
 /// What to look for instead of literals of the line.
 fn pieces(texts: Vec<Vec<u8>>) -> Option<Vec<Piece>> {

@@ -17,6 +17,7 @@
 
 mod glance;
 mod literals;
+mod sieve;
 
 use std::collections::BTreeMap;
 
@@ -26,9 +27,10 @@ use super::Filter;
 use super::ordered::Ordered;
 use crate::core::entry::Dating;
 
-use literals::Useful;
+use literals::{Asked, Case};
 
 pub use glance::Glance;
+pub(super) use sieve::Sieve;
 
 /// `prefregex`, and any `failregex`: both must be possible.
 const PREFIX: u8 = 1;
@@ -46,6 +48,7 @@ pub struct Prefilter {
 
 #[derive(Debug)]
 struct Literals {
+    sieve: Option<Sieve>,
     automaton: Option<AhoCorasick>,
     /// By literal.
     meanings: Vec<Vec<Meaning>>,
@@ -71,19 +74,21 @@ struct Piece {
 
 /// What is looked for in a line.
 #[derive(Clone, Copy)]
-struct View {
-    useful: Useful,
+pub(super) struct View {
+    asked: Asked,
     /// What is looked for instead of the texts of which one is required; nothing if it
     /// cannot be told.
     pieces: fn(Vec<Vec<u8>>) -> Option<Vec<Piece>>,
 }
 
 /// The line as the filters see it.
-const AS_IT_IS: View =
-    View { useful: |_| true, pieces: |texts| Some(texts.into_iter().map(anywhere).collect()) };
+pub(super) const AS_IT_IS: View =
+    View { asked: ANY, pieces: |texts| Some(texts.into_iter().map(anywhere).collect()) };
 
 /// The line with the date in it.
-const DATED: View = View { useful: |_| true, pieces: halves };
+const DATED: View = View { asked: ANY, pieces: halves };
+
+const ANY: Asked = Asked { useful: |_| true, case: Case::Lower };
 
 /// The filters that a line may concern, by their place.
 #[derive(Clone, Debug, Default)]
@@ -110,6 +115,9 @@ impl Prefilter {
             Dating::InLine => &self.cut,
         };
         literals.begin(candidates);
+        if !literals.may_stand_in(line) {
+            return;
+        }
         let Some(automaton) = &literals.automaton else { return };
         for found in automaton.find_overlapping_iter(line) {
             for meaning in &literals.meanings[found.pattern().as_usize()] {
@@ -126,6 +134,11 @@ impl Literals {
         candidates.0.extend_from_slice(&self.always);
     }
 
+    /// Whether a text holds anything that makes more possible.
+    fn may_stand_in(&self, text: &str) -> bool {
+        self.sieve.as_ref().is_none_or(|sieve| sieve.lets_through(text))
+    }
+
     fn new(filters: &[&Filter], view: View) -> Self {
         let mut by_text: BTreeMap<Vec<u8>, Vec<Meaning>> = BTreeMap::new();
         let mut always = Vec::new();
@@ -134,7 +147,7 @@ impl Literals {
             let mut possible = 0;
             let parts = [(PREFIX, expressions.prefix.as_ref()), (FAIL, Some(&expressions.fail))];
             for (what, expressions) in parts {
-                let texts = expressions.and_then(|all| required(all, view.useful));
+                let texts = expressions.and_then(|all| required(all, view.asked));
                 let pieces = texts.and_then(view.pieces).filter(|_| filter.0.max_lines <= 1);
                 let Some(pieces) = pieces else {
                     possible |= what;
@@ -162,18 +175,21 @@ impl Literals {
         if automaton.is_none() {
             always.fill(PREFIX | FAIL);
         }
-        Self { automaton, meanings: by_text.into_values().collect(), always }
+        let single = filters.iter().all(|filter| filter.0.max_lines <= 1);
+        let required = filters.iter().map(|filter| filter.0.required());
+        let sieve = single.then(|| Sieve::new(required, view)).flatten();
+        Self { sieve, automaton, meanings: by_text.into_values().collect(), always }
     }
 }
 
 /// The literals of which one must stand in a line in which any of the expressions
 /// matches.
-fn required(expressions: &Ordered, useful: Useful) -> Option<Vec<Vec<u8>>> {
+fn required(expressions: &Ordered, asked: Asked) -> Option<Vec<Vec<u8>>> {
     let mut texts = Vec::new();
     for expression in expressions.iter() {
         let pattern = expression.pattern()?;
         let hir = regex_syntax::parse(&pattern.relaxed.text).ok()?;
-        texts.extend(literals::required(&hir, useful)?);
+        texts.extend(literals::required(&hir, asked)?);
     }
     Some(texts)
 }

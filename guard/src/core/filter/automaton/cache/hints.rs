@@ -126,6 +126,18 @@ impl Hint {
     }
 }
 
+impl Stretch {
+    /// Takes a transition that needs no closer look.
+    #[inline]
+    fn step(&mut self, entry: Entry, path: &mut [u64]) {
+        // Written in any case, for which of them have steps cannot be foreseen.
+        path[self.count] = entry & STEPS | self.at as u64;
+        self.count += usize::from(next_of(entry) & STEPPED != 0);
+        self.state = next_of(entry) & STATE;
+        self.at += 1;
+    }
+}
+
 /// Steps over bytes from `at` on, as long as that takes no closer look and there is room
 /// for the path.
 #[inline(never)]
@@ -133,39 +145,42 @@ pub(super) fn walk_on(
     table: Table<'_>,
     hints: &mut [Hint],
     path: &mut [u64],
-    (mut state, mut at): (u32, usize),
+    (state, at): (u32, usize),
     text: &[u8],
 ) -> Stretch {
-    let mut count = 0;
     let text = &text[..text.len().min(at + path.len())];
-    while at < text.len() {
-        let byte = text[at];
-        let hint = &hints[state as usize];
-        let entry = if hint.first.has(byte) {
-            hint.entries[0]
-        } else if hint.second.has(byte) {
-            hint.entries[1]
-        } else {
-            missed(table, hints, state, byte)
-        };
-        let next = next_of(entry);
-        if next >= LOOP {
-            let hint = &mut hints[state as usize];
-            if next & (MARK | STEPPED) != 0 || !hint.is_restless() {
-                return Stretch { state, at, count, next };
+    let mut stretch = Stretch { state, at, count: 0, next: PLAIN };
+    loop {
+        // No call is made in here, so that all of it stays in registers.
+        let (byte, known) = loop {
+            let Some(&byte) = text.get(stretch.at) else { return stretch };
+            let hint = &hints[stretch.state as usize];
+            let entry = if hint.first.has(byte) {
+                hint.entries[0]
+            } else if hint.second.has(byte) {
+                hint.entries[1]
+            } else {
+                break (byte, None);
+            };
+            if next_of(entry) >= LOOP {
+                break (byte, Some(entry));
             }
-            at += 1;
-            let stays = |byte: &&u8| hint.leads(**byte, entry);
-            at += text[at..].iter().take_while(stays).count();
+            stretch.step(entry, path);
+        };
+        let entry = known.unwrap_or_else(|| missed(table, hints, stretch.state, byte));
+        let next = next_of(entry);
+        if next < LOOP {
+            stretch.step(entry, path);
             continue;
         }
-        // Written in any case, for which of them have steps cannot be foreseen.
-        path[count] = entry & STEPS | at as u64;
-        count += usize::from(next & STEPPED != 0);
-        state = next & STATE;
-        at += 1;
+        let hint = &mut hints[stretch.state as usize];
+        if next & (MARK | STEPPED) != 0 || !hint.is_restless() {
+            return Stretch { next, ..stretch };
+        }
+        stretch.at += 1;
+        let stays = |byte: &&u8| hint.leads(**byte, entry);
+        stretch.at += text[stretch.at..].iter().take_while(stays).count();
     }
-    Stretch { state, at, count, next: PLAIN }
 }
 
 /// What the table says; now and then the hint is made to say the same.
