@@ -75,6 +75,10 @@ fn what_works_what_differs_and_what_does_not_translate() -> Result<()> {
     let told = migrate(root, &[])?;
     let out = text(&told.stdout);
     ensure!(told.status.code() == Some(1), "one jail does not start: {told:?}");
+    let wide = out.lines().find(|line| line.chars().count() > 80);
+    ensure!(wide.is_none(), "wider than 80 columns: {wide:?}");
+    // A line that goes on is one.
+    let out = out.replace("\n    ", " ");
     for expected in [
         "jail sshd: works",
         "jail recidive: works",

@@ -17,7 +17,7 @@ mod units;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Failure, import, output};
+use crate::cli::{Failure, import, layout, output};
 use crate::config::agent::Settings;
 use crate::store::fail2ban::LastBan;
 use plan::{Plan, rooted};
@@ -91,7 +91,7 @@ pub(super) fn migrate(
     let plan = Plan::read(root, &host.settings)?;
     match json {
         true => output::json(&plan)?,
-        false => output::print(&plan.text())?,
+        false => output::print(&plan.text(layout::columns()))?,
     }
     let broken: Vec<&str> = plan.broken().map(|jail| jail.name.as_str()).collect();
     if arguments.write || arguments.apply {

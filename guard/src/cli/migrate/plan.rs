@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::readable::Reader;
 use crate::cli::Failure;
+use crate::cli::layout::folded;
 use crate::config::agent::Settings;
 use crate::config::described::describe;
 use crate::config::{self, Diagnostic, Severity, glob};
@@ -104,7 +105,12 @@ impl Plan {
     }
 
     /// In words.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn text(&self, columns: usize) -> String {
+        let lines = self.lines();
+        lines.lines().map(|line| folded(line, columns, 4).trim_end().to_owned() + "\n").collect()
+    }
+
+    fn lines(&self) -> String {
         let mut text = format!("Fail2Ban in {}\n\n", self.directory.display());
         for problem in &self.problems {
             text.push_str(&format!("error: {problem}\n"));

@@ -21,6 +21,7 @@ mod ordered;
 mod prefilter;
 mod reading;
 mod search;
+mod sifting;
 mod tags;
 mod who;
 
@@ -133,9 +134,6 @@ pub struct Finding {
     pub correlate: SmallVec<[Arc<str>; 1]>,
 }
 
-/// Lines that match one after the other until the next one is not sifted.
-const STREAK: u8 = 4;
-
 /// Expressions as [`Filter::converted`] gives them; `fancy_regex` reads all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Converted<'f> {
@@ -212,21 +210,6 @@ impl Filter {
         Ok(Self(Arc::new(expressions.sieved())))
     }
 
-    /// The same filter, its expressions tried one after the other. It finds the same, a
-    /// hundred times slower, and so is what the automata are held against.
-    pub fn one_by_one(&self) -> Self {
-        let Expressions { prefix, fail, ignore, max_lines, dates, use_dns, sieve: _ } = &*self.0;
-        Self(Arc::new(Expressions {
-            prefix: prefix.as_ref().map(Ordered::one_by_one),
-            fail: fail.one_by_one(),
-            ignore: ignore.one_by_one(),
-            max_lines: *max_lines,
-            dates: dates.clone(),
-            use_dns: *use_dns,
-            sieve: None,
-        }))
-    }
-
     /// The expressions in the language of Rust's engines, everything converted, for those
     /// who take them apart.
     pub fn converted(&self) -> Converted<'_> {
@@ -275,11 +258,7 @@ impl Filter {
     ) -> Option<Used> {
         finding.date_from = seen.date_from;
         memory.expire(seen.time, &mut finding.correlate);
-        if memory.matches < STREAK
-            && let Some(sieve) = &self.0.sieve
-            && !sieve.lets_through(seen.line)
-        {
-            memory.matches = 0;
+        if self.0.turns_away(seen.line, memory) {
             return None;
         }
         let mut text = std::mem::take(&mut memory.text);
@@ -292,7 +271,7 @@ impl Filter {
         let mut captured = Captured::default();
         let mut used = None;
         let found = self.0.search(&subject, &mut text, &mut captured, finding);
-        memory.matches = if found { memory.matches.saturating_add(1) } else { 0 };
+        memory.note_match(found);
         if found {
             used = reading.and_then(|reading| self.0.used(reading, &captured, &text, finding));
             if let (Some(reading), Some(used)) = (reading, &used) {
@@ -315,24 +294,6 @@ impl Filter {
 }
 
 impl Expressions {
-    /// With a sieve, if one would change nothing but the time that it takes.
-    fn sieved(mut self) -> Self {
-        if self.max_lines <= 1 && !self.ignores_first() {
-            self.sieve = Sieve::new([self.required()], prefilter::AS_IT_IS);
-        }
-        self
-    }
-
-    /// Of what something must match: `failregex`, and `prefregex`, if there is one.
-    fn required(&self) -> (&Ordered, Option<&Ordered>) {
-        (&self.fail, self.prefix.as_ref())
-    }
-
-    /// Whether `ignoreregex` is tried before all else: few of them are, as Fail2Ban does.
-    fn ignores_first(&self) -> bool {
-        !self.ignore.is_empty() && self.ignore.len() + 2 < self.fail.len()
-    }
-
     /// Which of several lines a match lies on.
     fn used(
         &self,

@@ -40,11 +40,8 @@ impl Sieve {
         for (fail, prefix) in filters {
             for Piece { mut text, at_start: begins } in pieces(fail).or_else(|| pieces(prefix?))? {
                 text.truncate(BYTES);
-                if begins {
-                    at_start.insert(text)
-                } else {
-                    texts.insert(text)
-                };
+                let kind = if begins { &mut at_start } else { &mut texts };
+                kind.insert(text);
             }
         }
         let holds = |text: &[u8], other: &[u8]| text.windows(other.len()).any(|part| part == other);
@@ -60,7 +57,8 @@ impl Sieve {
     pub(in super::super) fn lets_through(&self, text: &str) -> bool {
         let text = text.as_bytes();
         // All of them begin with a space: the byte after it tells more.
-        let begins = |piece: &Vec<u8>| piece.get(1) == text.get(1) && text.starts_with(piece);
+        let second = |piece: &Vec<u8>| piece.get(1).is_none_or(|byte| text.get(1) == Some(byte));
+        let begins = |piece: &Vec<u8>| second(piece) && text.starts_with(piece);
         self.at_start.iter().any(begins) || self.anywhere.find(text).is_some()
     }
 }
