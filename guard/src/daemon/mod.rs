@@ -24,6 +24,7 @@ pub mod log;
 pub mod meters;
 pub mod notices;
 pub mod perform;
+mod process;
 pub mod recording;
 pub mod reload;
 pub mod report;

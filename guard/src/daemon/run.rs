@@ -1,4 +1,4 @@
-//! The process: log, socket, signals, and one agent after the other.
+//! The process: log, sockets, signals, and who takes whose place.
 //!
 //! Start: agent → socket → READY, so systemd holds whoever waits for guard until the stored
 //! bans are in the kernel. Whoever asks while one agent takes another's place waits for the
@@ -6,25 +6,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::timeout;
 
 use crate::config::agent::{LogTarget, Settings};
 use crate::config::{self, Loaded, Severity};
-use crate::control::event::{Events, What};
+use crate::control::event::Events;
 use crate::control::figures;
-use crate::control::protocol::{Facts, Request, Response};
+use crate::control::protocol::{Request, Response};
 use crate::control::server::{Bounds, Server};
-use crate::core::jail::{Jail, JailName};
 use crate::daemon::agent::{Agent, Configuration, Lasting};
 use crate::daemon::meters::Meters;
-use crate::daemon::perform::Command;
-use crate::daemon::reload::{self, Next, Origin, Source};
-use crate::daemon::signals::{Signals, Told};
+use crate::daemon::process::{Asked, Process};
+use crate::daemon::reload::Origin;
+use crate::daemon::signals::Signals;
 use crate::daemon::sources::Counters;
 use crate::daemon::{compat, log};
 use crate::enforce::Moment;
@@ -46,24 +42,6 @@ pub enum RunError {
     #[error("{0}")]
     Host(String),
 }
-
-/// How long the engine may take to say how it is.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
-
-const SILENT: &str = "the engine does not answer";
-
-/// Why another agent is to take the place of one.
-enum Wish {
-    /// The files say something else.
-    Reload,
-    /// One jail, or all, are to end.
-    Without(Option<JailName>),
-    /// The store holds what the agent could not read when it started.
-    Reread,
-}
-
-/// A request from the socket, and who waits for the answer.
-type Asked = (Request, oneshot::Sender<Response>);
 
 /// Runs the agent until it is told to stop.
 ///
@@ -106,19 +84,16 @@ pub fn run(settings: &Settings, options: RunOptions) -> Result<(), RunError> {
 
 async fn process(configuration: Configuration, options: RunOptions) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(broken)?;
-    let mut process = Process {
-        current: configuration.clone(),
-        lasting: Lasting {
-            journal_directory: options.journal_directory,
-            counters: Counters::default(),
-            meters: Arc::new(Meters::new(now().wall)),
-            events: Events::new(|| now().wall),
-            notified: Arc::default(),
-            reread: Arc::default(),
-            before: None,
-        },
-        origin: options.origin,
+    let lasting = Lasting {
+        journal_directory: options.journal_directory,
+        counters: Counters::default(),
+        meters: Arc::new(Meters::new(now().wall)),
+        events: Events::new(|| now().wall),
+        notified: Arc::default(),
+        reread: Arc::default(),
+        before: None,
     };
+    let mut process = Process::new(configuration.clone(), lasting, options.origin);
     let mut agent = Agent::start(configuration, &process.lasting)?;
     let server = Server::bind(&process.current.settings.socket, Bounds::default());
     let server = server.map_err(broken)?.telling(process.lasting.events.clone());
@@ -158,227 +133,6 @@ async fn answered(ask: mpsc::UnboundedSender<Asked>, request: Request) -> Respon
     let (to, answer) = oneshot::channel();
     let _ = ask.send((request, to));
     answer.await.unwrap_or_else(|_| Response::Error("the agent is stopping".into()))
-}
-
-/// What outlasts an agent.
-struct Process {
-    /// The configuration in force.
-    current: Configuration,
-    lasting: Lasting,
-    origin: Origin,
-}
-
-impl Process {
-    /// Looks after a running agent until there is another configuration for it, and
-    /// somebody who waits for that perhaps, or it is told to stop.
-    async fn attend(
-        &self,
-        agent: &mut Agent,
-        asked: &mut mpsc::UnboundedReceiver<Asked>,
-        signals: &mut Signals,
-    ) -> Option<(Next, Option<oneshot::Sender<Response>>)> {
-        let commands = agent.commands();
-        let wishes = async {
-            loop {
-                let (wish, mut to) = tokio::select! {
-                    told = signals.next() => match told {
-                        Told::Stop => return None,
-                        Told::Reload => (Wish::Reload, None),
-                    },
-                    () = self.lasting.reread.notified() => (Wish::Reread, None),
-                    asked = asked.recv() => match asked {
-                        Some((Request::Reload, to)) => (Wish::Reload, Some(to)),
-                        Some((Request::Stop { jail }, to)) => (Wish::Without(jail), Some(to)),
-                        Some((request, to)) => {
-                            self.pass_on(request, to, &commands);
-                            continue;
-                        }
-                        None => return None,
-                    },
-                };
-                let stops = matches!(wish, Wish::Without(_));
-                let rereads = matches!(wish, Wish::Reread);
-                let mut next = Box::pin(self.next(wish, &commands));
-                let mut again = false;
-                // Others need not wait for that.
-                let next = loop {
-                    tokio::select! {
-                        read = &mut next => {
-                            if !again {
-                                break read;
-                            }
-                            // It may be about files that had been read already.
-                            again = false;
-                            if let Some(to) = to.take_if(|_| stops) {
-                                let overtaken = "the configuration is read anew; ask again";
-                                let _ = to.send(Response::Error(overtaken.to_owned()));
-                            }
-                            next = Box::pin(self.next(Wish::Reload, &commands));
-                        }
-                        told = signals.next() => match told {
-                            Told::Stop => return None,
-                            Told::Reload => again = true,
-                        },
-                        asked = asked.recv() => match asked {
-                            Some((Request::Reload | Request::Stop { .. }, to)) => {
-                                let busy = "the configuration is being read already";
-                                let _ = to.send(Response::Error(busy.to_owned()));
-                            }
-                            Some((request, to)) => self.pass_on(request, to, &commands),
-                            None => return None,
-                        },
-                    }
-                };
-                match next {
-                    Ok(next) => return Some((next, to)),
-                    // It wishes again.
-                    Err(problem) if rereads => tracing::warn!(target: "fail2ban.database",
-                        "what the store holds is not known yet: {problem}"),
-                    Err(problems) => self.refuse(&problems, to),
-                }
-            }
-        };
-        tokio::select! {
-            wish = wishes => wish,
-            () = agent.attend() => None,
-        }
-    }
-
-    /// Answers what is about the process; the rest is the agent's.
-    fn pass_on(
-        &self,
-        request: Request,
-        to: oneshot::Sender<Response>,
-        commands: &mpsc::UnboundedSender<Command>,
-    ) {
-        let told = match request {
-            Request::Facts => Ok(()),
-            Request::LogLevel { level } => log::set_level(&level),
-            request => {
-                let _ = commands.send(Command::Ask(request, to));
-                return;
-            }
-        };
-        let settings = &self.current.settings;
-        let log = match &settings.log {
-            LogTarget::File(path) => Some(path.clone()),
-            LogTarget::Journal => None,
-        };
-        let (store, history) = (settings.store(), settings.limits.history);
-        let facts = Facts { log, log_level: log::level(), store, history };
-        let _ = to.send(told.map_or_else(Response::Error, |()| Response::Facts(facts)));
-    }
-
-    /// The configuration that is wished for.
-    async fn next(
-        &self,
-        wish: Wish,
-        commands: &mpsc::UnboundedSender<Command>,
-    ) -> Result<Next, String> {
-        let next = match wish {
-            Wish::Reload => {
-                let (origin, settings) = (self.origin.clone(), self.current.settings.clone());
-                let next = spawn_blocking(move || reload::read(&origin, &settings)).await;
-                next.map_err(|error: JoinError| error.to_string())??
-            }
-            Wish::Without(jail) => {
-                reload::without(&self.current, jails_of(commands).await?, jail.as_ref())?
-            }
-            Wish::Reread => reload::same(&self.current, jails_of(commands).await?),
-        };
-        // What the store does not have the next agent would not know.
-        let (to, behind) = oneshot::channel();
-        let _ = commands.send(Command::Behind(to));
-        match timeout(ANSWER_PATIENCE, behind).await {
-            Ok(Ok(None)) => Ok(next),
-            Ok(Ok(Some(problem))) => Err(problem),
-            Ok(Err(_)) | Err(_) => Err(SILENT.to_owned()),
-        }
-    }
-
-    /// Has an agent with another configuration take the place of one; an agent with the same
-    /// configuration again if that cannot be.
-    async fn replace(
-        &mut self,
-        agent: Agent,
-        next: Next,
-        to: Option<oneshot::Sender<Response>>,
-    ) -> Result<Agent, RunError> {
-        if !agent.stop().await {
-            // The next process reads the same configuration.
-            return Err(RunError::Host("the agent did not end to be reloaded".to_owned()));
-        }
-        let before = self.current.names();
-        self.lasting.before = Some(before.clone());
-        notify(&[NotifyState::Watchdog]);
-        let error = match Agent::start(next.configuration.clone(), &self.lasting) {
-            Ok(agent) => {
-                self.replaced(next, &before, to);
-                return Ok(agent);
-            }
-            Err(error) => error,
-        };
-        notify(&[NotifyState::Watchdog]);
-        let agent = Agent::start(self.current.clone(), &self.lasting);
-        match &agent {
-            Ok(_) => self.refuse(&error.to_string(), to),
-            // The next process tries again, with the same files.
-            Err(second) => self.refuse(&format!("{error}\n{second}"), to),
-        }
-        agent
-    }
-
-    /// Tells that another configuration is in force.
-    fn replaced(&mut self, next: Next, before: &[JailName], to: Option<oneshot::Sender<Response>>) {
-        let change = reload::changed(before, &next.configuration.names(), next.warnings);
-        for warning in &change.warnings {
-            tracing::warn!(target: "fail2ban.configreader", "{warning}");
-        }
-        self.current = next.configuration;
-        match next.source {
-            Source::Store => {
-                tracing::info!(target: "fail2ban.database", notice = true,
-                    "the store can be read again; what it held is in force");
-                return;
-            }
-            Source::Files => {
-                log::reset_level();
-                tracing::info!(target: "fail2ban.server", "configuration reloaded");
-            }
-            Source::Order => {}
-        }
-        self.lasting.meters.reloaded(now().wall);
-        self.lasting.events.tell(What::Reloaded(change.clone()));
-        if let Some(to) = to {
-            let _ = to.send(Response::Reloaded(change));
-        }
-    }
-
-    /// Tells that the configuration in force stays in force.
-    fn refuse(&self, problems: &str, to: Option<oneshot::Sender<Response>>) {
-        self.lasting.meters.reload_refused();
-        self.lasting.events.tell(What::ReloadRefused { problems: problems.to_owned() });
-        for problem in problems.lines() {
-            tracing::error!(target: "fail2ban.configreader", "{problem}");
-        }
-        tracing::error!(target: "fail2ban.server",
-            "the configuration was not reloaded: the one before stays in force");
-        if let Some(to) = to {
-            let _ = to.send(Response::Error(format!(
-                "{problems}\nnothing was changed: the configuration before this one stays in force"
-            )));
-        }
-    }
-}
-
-/// The jails as they are now.
-async fn jails_of(commands: &mpsc::UnboundedSender<Command>) -> Result<Vec<Jail>, String> {
-    let (to, jails) = oneshot::channel();
-    let _ = commands.send(Command::Jails(to));
-    match timeout(ANSWER_PATIENCE, jails).await {
-        Ok(Ok(jails)) => Ok(jails),
-        _ => Err(SILENT.to_owned()),
-    }
 }
 
 /// Both clocks, now.
