@@ -180,9 +180,9 @@ impl World {
             self.fall_if_dead();
             for _ in 0..ATTEMPTS {
                 match answer.try_recv() {
-                    Ok(Response::Done(_)) => return,
+                    Ok(Response::Done(outcome)) if outcome.unstored.is_none() => return,
                     Ok(Response::Error(why)) if why.starts_with("stored") => return,
-                    Ok(Response::Error(why)) if why.starts_with("done, but not stored") => {
+                    Ok(Response::Done(_)) => {
                         // It may have died after it answered.
                         if self.agent.is_some() && self.is_stored_in_the_end() {
                             return;
