@@ -63,9 +63,7 @@ pub(super) fn unban(
         let before = held.len();
         held.retain(|ban| {
             // Nobody knows any more which network was counted and which was banned by hand.
-            let is_meant = |whom: &Prefix| {
-                ban.source == *whom || (!whom.is_ipv4() && ban.source.contains(whom))
-            };
+            let is_meant = |whom: &Prefix| ban.reason.ends_with(ban.source, *whom);
             jail.is_some_and(|name| jails[ban.jail.index()].name != *name)
                 || sources.is_some_and(|all| !all.iter().any(is_meant))
         });

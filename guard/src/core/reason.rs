@@ -33,6 +33,13 @@ impl Reason {
     pub fn ends_with_an_address(&self) -> bool {
         matches!(self, Self::Failures { .. })
     }
+
+    /// Whether a ban of `source` for this reason ends when `whom` is unbanned: the very same,
+    /// or an address in the network that it was counted with.
+    pub fn ends_with(&self, source: Prefix, whom: Prefix) -> bool {
+        let counted = !whom.is_ipv4() && self.ends_with_an_address();
+        source == whom || (counted && source.contains(&whom))
+    }
 }
 
 impl fmt::Display for Reason {

@@ -6,7 +6,6 @@
 //! is only written beside, until it is read.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use crate::core::jail::JailName;
 use crate::core::time::Timestamp;
 use crate::daemon::keep::Keep;
 use crate::daemon::run::now;
+use crate::store::files::beside;
 use crate::store::fill::{Rewrite, Whole};
 use crate::store::{Lock, Store, StoreError, StoredBan, aside, files};
 
@@ -156,12 +156,8 @@ impl Keeper {
     fn make_next(&self, lock: &Arc<Lock>) -> Result<PathBuf, StoreError> {
         let next = beside(&self.path, NEXT);
         for part in ["", "-wal", "-shm"] {
-            match fs::remove_file(beside(&next, part)) {
-                Err(cause) if cause.kind() != ErrorKind::NotFound => {
-                    return Err(StoreError::unwritable(&next, cause));
-                }
-                _ => {}
-            }
+            files::remove(&beside(&next, part))
+                .map_err(|cause| StoreError::unwritable(&next, cause))?;
         }
         // Closed, it is one file.
         Store::open_holding(&next, HASTE, Arc::clone(lock)).map(|_| next)
@@ -183,12 +179,6 @@ impl Keeper {
 /// The mark beside a store.
 pub(super) fn mark(path: &Path) -> PathBuf {
     beside(path, LACKING)
-}
-
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
 }
 
 /// Which file it is, whatever its name; of none, nothing.

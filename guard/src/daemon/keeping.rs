@@ -109,10 +109,7 @@ fn salvage_newest(path: &Path, jails: &[Jail]) -> Option<Recalled> {
 /// That without whom somebody let in since.
 fn pardoned(mut known: Recalled, pardons: Vec<(JailId, Option<Prefix>, Timestamp)>) -> Recalled {
     known.stored.bans.retain(|ban| {
-        let counted = ban.reason.ends_with_an_address();
-        let ends = |whom: Prefix| {
-            ban.source == whom || (counted && !whom.is_ipv4() && ban.source.contains(&whom))
-        };
+        let ends = |whom| ban.reason.ends_with(ban.source, whom);
         !pardons.iter().any(|(jail, whom, until)| {
             *jail == ban.jail && ban.since <= *until && whom.is_none_or(ends)
         })

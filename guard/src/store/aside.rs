@@ -12,6 +12,7 @@ use rustix::fs::{CWD, RenameFlags, renameat, renameat_with};
 use rustix::io::Errno;
 
 use super::StoreError;
+use super::files::beside;
 use crate::core::time::Timestamp;
 
 /// What follows the name of the database.
@@ -31,14 +32,14 @@ pub fn put_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
     let failed = |why: String| StoreError::NotPutAside { path: path.to_owned(), why };
     let mut number = now.seconds();
     let place = loop {
-        let place = with(path, &format!("{MARK}{number}"));
-        if !PARTS.iter().any(|part| with(&place, part).exists()) {
+        let place = beside(path, &format!("{MARK}{number}"));
+        if !PARTS.iter().any(|part| beside(&place, part).exists()) {
             break place;
         }
         number += 1;
     };
     for part in PARTS {
-        let (from, to) = (with(path, part), with(&place, part));
+        let (from, to) = (beside(path, part), beside(&place, part));
         let moved = match renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
             // Not every file system can say no by itself; nobody else writes in this directory.
             Err(Errno::INVAL) => renameat(CWD, &from, CWD, &to),
@@ -70,7 +71,7 @@ pub fn list(path: &Path) -> Vec<PathBuf> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Vec::new();
     };
-    let begin = with(Path::new(name), MARK).into_os_string();
+    let begin = beside(Path::new(name), MARK).into_os_string();
     let is_one = |name: &OsString| {
         let number = name.as_encoded_bytes().strip_prefix(begin.as_encoded_bytes());
         number.is_some_and(|number| number.iter().all(u8::is_ascii_digit))
@@ -80,12 +81,6 @@ pub fn list(path: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = names.filter(is_one).map(|name| directory.join(name)).collect();
     found.sort();
     found
-}
-
-fn with(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
 }
 
 #[cfg(test)]
@@ -100,13 +95,13 @@ mod tests {
         let mut places = Vec::new();
         for round in 0..MOST {
             for part in ["", "-wal"] {
-                fs::write(with(&path, part), format!("{round}{part}")).expect("a file");
+                fs::write(beside(&path, part), format!("{round}{part}")).expect("a file");
             }
             places.push(put_aside(&path, now).expect("put aside"));
-            assert!(!path.exists() && !with(&path, "-wal").exists());
+            assert!(!path.exists() && !beside(&path, "-wal").exists());
         }
         for (round, place) in places.iter().enumerate() {
-            let read = |part| fs::read_to_string(with(place, part)).expect("it is there");
+            let read = |part| fs::read_to_string(beside(place, part)).expect("it is there");
             assert_eq!((read(""), read("-wal")), (round.to_string(), format!("{round}-wal")));
         }
         assert_eq!(list(&path), places);

@@ -136,8 +136,7 @@ impl StoredBan {
     /// Whether it ends when this one is unbanned: the very same, or an address in the
     /// network that it was counted with.
     pub fn ends_with(&self, whom: Prefix) -> bool {
-        let counted = !whom.is_ipv4() && self.reason.ends_with_an_address();
-        self.source == whom || (counted && self.source.contains(&whom))
+        self.reason.ends_with(self.source, whom)
     }
 }
 
@@ -319,8 +318,7 @@ impl Store {
 
 /// A database that was cut to nothing while its log was not: SQLite would delete the log.
 fn refuse_cut(path: &Path) -> Result<(), StoreError> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
+    let log = files::beside(path, "-wal");
     let empty = std::fs::metadata(path).is_ok_and(|database| database.len() == 0);
     if empty && std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
         return Err(StoreError::damaged(path, &"it is empty, and the log beside it is not"));

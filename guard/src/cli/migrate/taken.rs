@@ -2,13 +2,11 @@
 //!
 //! Input: the store before and after, without an agent. Output: the store as it was before.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::cli::Failure;
 use crate::store::snapshot::Snapshot;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, files};
 
 /// All that a store holds, if there is one.
 pub(super) fn snapshot(store: &Path) -> Result<Option<Snapshot>, Failure> {
@@ -28,15 +26,9 @@ pub(super) fn put_back(store: &Path, had: &Snapshot) -> Result<(), Failure> {
 /// Removes a store that this migration made.
 pub(super) fn remove(store: &Path) -> Result<(), Failure> {
     for suffix in ["", "-wal", "-shm", ".lock"] {
-        let mut file = store.as_os_str().to_owned();
-        file.push(suffix);
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                let file = Path::new(&file).display();
-                return Err(Failure::NotDone(format!("removing {file}: {error}")));
-            }
-            _ => {}
-        }
+        let file = files::beside(store, suffix);
+        files::remove(&file)
+            .map_err(|error| Failure::NotDone(format!("removing {}: {error}", file.display())))?;
     }
     Ok(())
 }
